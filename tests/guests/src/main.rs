@@ -1,0 +1,3 @@
+//! (room being furnished)
+
+fn main() {}
