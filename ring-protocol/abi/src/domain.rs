@@ -28,7 +28,7 @@ pub struct DomainConfig {
     /// Name in UTF-8, zero-padded.
     pub name: [u8; 64],
 }
-const _: () = assert!(size_of::<DomainConfig>() == 128);
+const _: () = assert!(size_of::<DomainConfig>() == 120);
 
 /// Bits of [`DomainInfo::state`].
 pub mod state {
