@@ -4,7 +4,7 @@
 
 use hv_abi::{DomainId, Status};
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// A failure at one of the doors.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,6 @@ fn of(domain: Option<DomainId>) -> String {
 }
 
 /// Path that appears in messages.
-pub(crate) fn open_action(path: &PathBuf) -> String {
+pub(crate) fn open_action(path: &Path) -> String {
     format!("open {}", path.display())
 }

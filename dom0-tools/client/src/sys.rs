@@ -115,13 +115,13 @@ pub(crate) fn call(
     args: &mut CallArgs,
     buffer: Option<(usize, &mut [u8])>,
 ) -> rustix::io::Result<()> {
-    // Kept alive, and exclusively borrowed, until the ioctl is done.
-    if let Some((position, bytes)) = &buffer {
+    // `buffer` is ours alone until this function returns, after the ioctl.
+    if let Some((position, bytes)) = buffer {
         if bytes.len() > BUFFER_MAX {
             return Err(rustix::io::Errno::INVAL);
         }
-        args.buf_arg = *position as u32;
-        args.buf = bytes.as_ptr() as u64;
+        args.buf_arg = position as u32;
+        args.buf = bytes.as_mut_ptr() as u64;
         args.buf_len = bytes.len() as u32;
     } else {
         (args.buf_arg, args.buf, args.buf_len) = (NO_BUFFER, 0, 0);
@@ -129,9 +129,7 @@ pub(crate) fn call(
     // SAFETY: the opcode and the layout are the kernel header's; the kernel
     // writes to the structure and to `buf_len` bytes at `buf`, which is
     // exclusively ours through `buffer`.
-    let result = unsafe { rustix::ioctl::ioctl(fd, Updater::<CALL, CallArgs>::new(args)) };
-    drop(buffer);
-    result
+    unsafe { rustix::ioctl::ioctl(fd, Updater::<CALL, CallArgs>::new(args)) }
 }
 
 /// Memory shared with others, readable and writable.
