@@ -8,6 +8,8 @@ mod build;
 mod clippy;
 mod deps;
 mod flat;
+mod kernel;
+mod key;
 mod place;
 mod step;
 mod sysroot;
@@ -42,6 +44,8 @@ enum Task {
     Clippy,
     /// Run clippy on the bare-metal crates only
     ClippyCore,
+    /// Build the Linux kernels of guests and of the control domain
+    Kernel(kernel::KernelArgs),
     /// Format the sources, or with --check only compare
     Fmt {
         /// Change nothing; fail if something would change
@@ -70,6 +74,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
             clippy::core(&installer)?;
         }
         Task::ClippyCore => clippy::core(&installer)?,
+        Task::Kernel(args) => {
+            for role in [kernel::Role::Guest, kernel::Role::Control] {
+                if args.role.is_none_or(|wanted| wanted == role) {
+                    println!("{}", kernel::build(&installer, &args, role)?.bzimage.display());
+                }
+            }
+        }
         Task::Fmt { check } => clippy::fmt(check)?,
     }
     Ok(ExitCode::SUCCESS)
