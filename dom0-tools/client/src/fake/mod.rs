@@ -9,6 +9,7 @@
 //! can walk a failure through every step of what it tests.
 
 mod hypercalls;
+mod kernel;
 mod ports;
 mod state;
 
@@ -17,6 +18,7 @@ use hv_abi::event::virq;
 use hv_abi::host::HostInfo;
 use hv_abi::{DomainId, Hypercall, PAGE_SIZE, Status};
 use hv_ring::console::ConsoleEnd;
+pub use kernel::bzimage;
 use ports::FakeEvents;
 use rustix::io::Errno;
 use state::State;
