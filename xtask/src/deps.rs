@@ -62,10 +62,7 @@ pub const KERNEL: Set = Set {
 pub const INITRD: Set =
     Set { purpose: "making the initrds", packages: &["busybox-static", "libc-bin"] };
 /// The QEMU beds.
-pub const QEMU: Set = Set {
-    purpose: "running in QEMU",
-    packages: &["qemu-system-x86", "qemu-utils", "seabios", "ipxe-qemu"],
-};
+pub const QEMU: Set = Set { purpose: "running in QEMU", packages: &["qemu-system-x86", "seabios"] };
 /// Booting by UEFI.
 pub const UEFI: Set = Set { purpose: "booting by UEFI", packages: &["ovmf"] };
 /// Making bootable ISO images.

@@ -4,13 +4,21 @@
 //! One file per task. This one only reads the command line and calls the
 //! task; `step.rs`, `place.rs` and `deps.rs` are what the tasks share.
 
+mod bed;
 mod build;
 mod clippy;
+mod cpio;
 mod deps;
 mod flat;
+mod follow;
+mod initrd;
+mod iso;
 mod kernel;
 mod key;
 mod place;
+mod prepare;
+mod run;
+mod session;
 mod step;
 mod sysroot;
 mod toolchain;
@@ -20,7 +28,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::deps::Installer;
+use crate::deps::{ISO, Installer};
+use crate::kernel::{KernelArgs, Role};
 
 /// Builds, boots and tests hv.
 #[derive(Parser)]
@@ -46,6 +55,12 @@ enum Task {
     ClippyCore,
     /// Build the Linux kernels of guests and of the control domain
     Kernel(kernel::KernelArgs),
+    /// Build tools and initrds and print the initrds' paths
+    Initrd,
+    /// Boot the core and the control domain
+    Run(run::RunArgs),
+    /// Write a bootable ISO image (BIOS and UEFI)
+    Image(iso::ImageArgs),
     /// Format the sources, or with --check only compare
     Fmt {
         /// Change nothing; fail if something would change
@@ -75,13 +90,38 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Task::ClippyCore => clippy::core(&installer)?,
         Task::Kernel(args) => {
-            for role in [kernel::Role::Guest, kernel::Role::Control] {
+            for role in [Role::Guest, Role::Control] {
                 if args.role.is_none_or(|wanted| wanted == role) {
                     println!("{}", kernel::build(&installer, &args, role)?.bzimage.display());
                 }
             }
         }
+        Task::Initrd => {
+            let guest = kernel::build(&installer, &KernelArgs::default(), Role::Guest)?;
+            let initrd = initrd::build(&installer, &guest)?;
+            println!("{}\n{}", initrd.guest.display(), initrd.control.display());
+        }
+        Task::Run(args) => {
+            // A command's own exit code 1 must not look like ours.
+            return Ok(ExitCode::from(run::run(&installer, &args).unwrap_or_else(|error| {
+                eprintln!("hv: error: {error:#}");
+                run::NOT_STARTED
+            })));
+        }
+        Task::Image(args) => image(&installer, &args)?,
         Task::Fmt { check } => clippy::fmt(check)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn image(installer: &Installer, args: &iso::ImageArgs) -> Result<()> {
+    installer.need(&ISO)?;
+    let system = prepare::System::make(installer, None)?;
+    let dir = prepare::RunDir::new("image")?;
+    let mut boot = system.boot(&dir.path, None)?;
+    boot.core_args.clone_from(&args.core_args);
+    let file = args.output.clone().unwrap_or_else(|| place::target().join("hv.iso"));
+    iso::make(&boot, &file, iso::Loader::Menu(args.menu))?;
+    println!("{}", file.display());
+    Ok(())
 }

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One boot of a machine with a command line to run in the control domain:
+//! the door that `run --exec`, the system tests and benchmarks share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::bed::{Machine, Running};
+use crate::follow::{ExecParser, Growing, PanicWatch};
+use crate::step::{note, tail};
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command ran and ended with this code.
+    Exit(i32),
+    /// The core panicked.
+    Panic,
+    /// The machine went off before the command had ended.
+    Off {
+        /// Whether the command had been started.
+        begun: bool,
+    },
+    /// Time was up.
+    Timeout {
+        /// Whether the command had been started.
+        begun: bool,
+    },
+}
+
+impl Outcome {
+    /// The exit code that stands for this outcome.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Exit(code) => u8::try_from(code).unwrap_or(255),
+            Outcome::Panic => 123,
+            Outcome::Timeout { .. } => 124,
+            Outcome::Off { .. } => 125,
+        }
+    }
+
+    /// What happened, in words.
+    pub fn describe(self) -> String {
+        let what = |begun| if begun { "while the command ran" } else { "before its shell came up" };
+        match self {
+            Outcome::Exit(code) => format!("the command ended with {code}"),
+            Outcome::Panic => "the core panicked".to_owned(),
+            Outcome::Off { begun } => format!("the machine went off {}", what(begun)),
+            Outcome::Timeout { begun } => format!("time was up {}", what(begun)),
+        }
+    }
+}
+
+/// What a session leaves behind.
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The command's output.
+    pub output: Vec<u8>,
+    /// Whether the machine went off by itself after the command.
+    pub powered_off: bool,
+    /// The core's log, the console, the emulator's own words.
+    pub logs: [PathBuf; 3],
+}
+
+impl Report {
+    /// The ends of all logs, for a failure.
+    pub fn tails(&self, lines: usize) -> String {
+        tails(&self.logs, lines)
+    }
+}
+
+/// Time a machine has for switching itself off after the command.
+const POWER_OFF: Duration = Duration::from_secs(20);
+
+/// Boots `machine` and follows its command; `sink` gets output as it comes.
+pub fn exec(machine: &Machine, limit: Duration, sink: &mut dyn FnMut(&[u8])) -> Result<Report> {
+    let mut running = machine.start()?;
+    let logs = logs_of(&running);
+    let mut watch = Watch::new(&running);
+    let mut parser = ExecParser::default();
+    let mut console = Growing::new(&running.console_log);
+    let mut output = Vec::new();
+    let start = Instant::now();
+    let mut done: Option<Instant> = None;
+    let outcome = loop {
+        // Order matters: what was written before the end must be read.
+        let ended = running.ended()?;
+        let panicked = watch.panicked()?;
+        let new = parser.feed(&console.read()?);
+        sink(&new);
+        output.extend(new);
+        if panicked {
+            // Let the rest of the report reach the file.
+            sleep(Duration::from_millis(700));
+            break Outcome::Panic;
+        }
+        let begun = parser.begun();
+        match (parser.code, done) {
+            (Some(code), _) if ended => break Outcome::Exit(code),
+            (Some(code), Some(since)) if since.elapsed() > POWER_OFF => break Outcome::Exit(code),
+            (Some(_), None) => done = Some(Instant::now()),
+            (None, _) if ended => break Outcome::Off { begun },
+            (None, _) if start.elapsed() > limit => break Outcome::Timeout { begun },
+            _ => {}
+        }
+        sleep(Duration::from_millis(30));
+    };
+    let powered_off = running.ended()?;
+    running.kill();
+    Ok(Report { outcome, output, powered_off, logs })
+}
+
+/// A session on the terminal, until the machine goes off.
+pub fn interactive(machine: &Machine) -> Result<u8> {
+    let mut running = machine.start()?;
+    let logs = logs_of(&running);
+    let mut watch = Watch::new(&running);
+    let start = Instant::now();
+    loop {
+        let ended = running.ended()?;
+        if watch.panicked()? {
+            sleep(Duration::from_millis(700));
+            running.terminate();
+            note(&format!("the core panicked\n{}", tails(&logs[..1], 40)));
+            return Ok(Outcome::Panic.code());
+        }
+        if ended {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    if start.elapsed() < Duration::from_secs(2) {
+        note(&format!("the machine went off at once\n{}", tails(&logs, 20)));
+        return Ok(Outcome::Off { begun: false }.code());
+    }
+    Ok(0)
+}
+
+struct Watch {
+    log: Growing,
+    watch: PanicWatch,
+}
+
+impl Watch {
+    fn new(running: &Running) -> Watch {
+        Watch { log: Growing::new(&running.core_log), watch: PanicWatch::default() }
+    }
+
+    fn panicked(&mut self) -> Result<bool> {
+        Ok(self.watch.feed(&self.log.read()?))
+    }
+}
+
+fn logs_of(running: &Running) -> [PathBuf; 3] {
+    [running.core_log.clone(), running.console_log.clone(), running.emulator_log.clone()]
+}
+
+fn tails(logs: &[PathBuf], lines: usize) -> String {
+    let shown = logs.iter().filter(|log| size(log) > 0);
+    shown.map(|log| format!("  {}:\n{}", log.display(), tail(log, lines))).collect()
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |m| m.len())
+}
