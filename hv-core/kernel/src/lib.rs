@@ -1,1 +1,40 @@
-//! (room being furnished)
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The core's logic: domains, vCPUs, events, memory, scheduling, hypercalls.
+//! No unsafe code, no vendor's name: hardware is what `hv-hal` says it is.
+//!
+//! One loop a CPU ([`vcpu_loop`]) picks a vCPU, enters it, and acts on the
+//! [`Outcome`](outcome::Outcome) of what came back. Handlers never wait and
+//! never switch; they return what shall happen next.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod access;
+pub mod audit;
+pub mod clock;
+pub mod control;
+pub mod domain;
+pub mod event;
+pub mod exit;
+pub mod guest_memory;
+pub mod hypercall;
+pub mod lapic;
+pub mod logging;
+pub mod memory;
+pub mod options;
+pub mod outcome;
+pub mod per_cpu;
+pub mod sched;
+pub mod start;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+pub mod vcpu;
+pub mod vcpu_loop;
+
+pub use start::start;

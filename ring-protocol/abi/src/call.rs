@@ -167,9 +167,9 @@ hypercalls! {
        "Sets the share of CPU time (weight 1 to 65535, 256 is usual) and its upper limit in percent of one CPU (0: none).";
 
     80 MemoryPopulate memory_populate(domain, gpa, pages) Control
-       "Gives a domain fresh, zeroed memory at `gpa`, in 2 MiB pieces where aligned. At most 512 pages a call are done; value: pages done. Again while more is to do; NoMemory leaves what was done.";
+       "Gives a domain fresh, zeroed memory at `gpa`, in 2 MiB pieces where aligned. At most 512 pages a call are done; value: pages done, at least one: go on from there. A refusal means that this call did nothing.";
     81 MemoryRelease memory_release(gpa, pages) Any
-       "Gives pages of the caller's own back to the host. Value: pages done; Again while more is to do. Busy when one is mapped elsewhere.";
+       "Gives pages of the caller's own back to the host. Value: pages done, at most 512 and at least one: go on from there. Busy when the first is mapped elsewhere.";
     82 MemoryMap memory_map(domain, gpa, pages, out_gpa) Control
        "Opens a domain's memory to the caller, at its machine address, as far as it is machine-contiguous, at most 512 pages. Writes a `ForeignRun`. Every page is counted; MemoryUnmap takes it back.";
     83 MemoryUnmap memory_unmap(machine, pages) Control

@@ -10,7 +10,7 @@ pub struct Segment {
     /// Visible selector.
     pub selector: u16,
     /// Access rights as in a descriptor, type in bits 3:0, S 4, DPL 6:5, P 7,
-    /// AVL 12, L 13, D/B 14, G 15; bit 16 set when unusable (SDM Vol. 3,
+    /// AVL 12, L 13, D/B 14, G 15. Without P it is unusable (SDM Vol. 3,
     /// 25.4.1).
     pub rights: u16,
     /// Limit in bytes.

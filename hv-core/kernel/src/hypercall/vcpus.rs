@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Calls on single vCPUs of other domains.
+
+use crate::clock;
+use crate::domain::{Domain, table};
+use crate::guest_memory;
+use crate::outcome::Answer;
+use crate::vcpu::Vcpu;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use hv_abi::Status;
+use hv_abi::vcpu::{VcpuContext, VcpuInfo, run_state};
+use hv_hal::cpu;
+
+fn find(domain: &Domain, vcpu: u64) -> Result<&Vcpu, Status> {
+    usize::try_from(vcpu)
+        .ok()
+        .and_then(|i| domain.vcpus.get(i))
+        .ok_or(Status::NotFound)
+}
+
+/// A guest whose vCPUs don't run and won't until the caller lets them.
+fn resting(domain: u64) -> Result<Arc<Domain>, Status> {
+    let domain = table::named(domain)?;
+    if domain.is_control() {
+        return Err(Status::Invalid);
+    }
+    if domain.is_dying() {
+        return Err(Status::Dying);
+    }
+    if domain.runnable() || crate::domain::run::any_running(&domain) {
+        return Err(Status::State);
+    }
+    Ok(domain)
+}
+
+/// VcpuSetContext.
+pub fn set_context(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
+    let domain = resting(domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    let context: VcpuContext = guest_memory::read(caller, gpa)?;
+    if context.reserved != 0 || context.online > 1 {
+        return Err(Status::Invalid);
+    }
+    let mut guard = vcpu.core();
+    let core = guard.as_mut().ok_or(Status::Dying)?;
+    if let Err(field) = core.hw.set_context(&context) {
+        log::warn!("d{}: vCPU {}: {field} can't be set so", domain.id, vcpu.index);
+        return Err(Status::Invalid);
+    }
+    core.waits_for_sipi = context.online == 0;
+    core.halted = false;
+    let state = match context.online {
+        1 => run_state::STOPPED,
+        _ => run_state::OFFLINE,
+    };
+    vcpu.set_state(state);
+    Ok(0)
+}
+
+/// VcpuGetContext.
+pub fn get_context(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
+    let domain = resting(domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    let guard = vcpu.core();
+    let core = guard.as_ref().ok_or(Status::Dying)?;
+    let mut context = core.hw.context();
+    context.online = u32::from(!core.waits_for_sipi);
+    guest_memory::write(caller, gpa, &context)?;
+    Ok(0)
+}
+
+/// VcpuInfo.
+pub fn info(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
+    let domain = table::named(domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    let info = VcpuInfo {
+        state: vcpu.state(),
+        cpu: vcpu.last_cpu().0,
+        affinity: vcpu.affinity.load(Ordering::Relaxed),
+        run_ns: clock::nanoseconds(vcpu.times.run.load(Ordering::Relaxed)),
+        wait_ns: clock::nanoseconds(vcpu.times.wait.load(Ordering::Relaxed)),
+        exits: vcpu.trace.counts(),
+    };
+    guest_memory::write(caller, gpa, &info)?;
+    Ok(0)
+}
+
+/// VcpuAffinity.
+pub fn affinity(domain: u64, vcpu: u64, cpus: u64) -> Answer {
+    let domain = table::named(domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    let there = match cpu::count() {
+        n if n >= 64 => u64::MAX,
+        n => (1u64 << n) - 1,
+    };
+    if domain.is_control() || cpus & there == 0 {
+        return Err(Status::Invalid);
+    }
+    vcpu.affinity.store(cpus, Ordering::SeqCst);
+    // Where it must not be any more it leaves at its next exit.
+    if let Some(on) = vcpu.running_on()
+        && cpus >> on.0 & 1 == 0
+    {
+        if let Some(cpu) = crate::per_cpu::of(on) {
+            cpu.evict.store(true, Ordering::SeqCst);
+        }
+        cpu::kick(on);
+    }
+    Ok(0)
+}
+
+/// TraceRead.
+pub fn trace(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
+    let domain = table::named(domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    guest_memory::write(caller, gpa, &vcpu.trace.latest())?;
+    Ok(0)
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What shall happen to a vCPU after its exit was handled.
+
+use hv_abi::Status;
+
+/// The next step; only the vCPU loop takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Enter it again.
+    Resume,
+    /// It waits for an interrupt.
+    Block,
+    /// It lets others run first.
+    Yield,
+    /// Its domain stops, for this reason and with this code.
+    Stop(u32, u64),
+}
+
+/// What a hypercall answers: a value, or a refusal.
+pub type Answer = Result<u64, Status>;

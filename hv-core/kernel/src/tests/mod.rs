@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tests of the kernel crate as a whole, over the scripted machine.
+
+mod domains;
+mod events;
+mod memory;
+mod random;
+mod scheduling;
