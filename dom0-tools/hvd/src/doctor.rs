@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Looks for what is wrong: versions, leaks, leftovers.
+
+use crate::daemon::Daemon;
+use crate::problem::Answer;
+use crate::record;
+use hv_abi::domain::{DomainInfo, state};
+use hv_abi::{ABI_MAJOR, DOM_CONTROL, DomainId};
+use hv_client::Calls;
+use hv_toolstack::api::{Check, Doctor};
+use hv_toolstack::domain;
+
+fn check(name: &str, ok: bool, text: String, hint: &str) -> Check {
+    Check { name: name.into(), ok, text, hint: (!ok && !hint.is_empty()).then(|| hint.into()) }
+}
+
+/// Names of the domains that `which` picks.
+fn names(domains: &[DomainInfo], which: impl Fn(&DomainInfo) -> bool) -> Vec<String> {
+    let picked = domains.iter().filter(|info| which(info));
+    picked.map(|info| format!("{} ({})", domain::name(info), info.domain)).collect()
+}
+
+fn none_or(list: &[String], what: &str) -> String {
+    match list.len() {
+        0 => format!("no {what}"),
+        n => format!("{n} {what}: {}", list.join(", ")),
+    }
+}
+
+/// Looks at everything.
+pub fn run(daemon: &Daemon) -> Answer<Doctor> {
+    let core = &daemon.core;
+    let version = core.version()?;
+    let domains = core.domains()?;
+    let host = core.host_info()?;
+    let guests: Vec<DomainInfo> =
+        domains.iter().filter(|info| info.domain as DomainId != DOM_CONTROL).copied().collect();
+
+    let (major, minor) = (version >> 16, version & 0xffff);
+    let interface = check(
+        "interface",
+        major == ABI_MAJOR,
+        format!("the core speaks interface {major}.{minor}"),
+        "install core and tools of the same version",
+    );
+
+    let discrepancies = core.audit()?;
+    let audit = check(
+        "audit",
+        discrepancies == 0,
+        format!("{discrepancies} discrepancies in the core's frame tables"),
+        "`hvctl dmesg` has a line for each; this is a bug of the core, please report it",
+    );
+
+    let owned: u64 = guests.iter().map(|info| info.pages).sum();
+    let used = host.pool_pages - host.free_pages.min(host.pool_pages);
+    let frames = check(
+        "frames",
+        used == owned,
+        format!("{used} frames of the pool are in use, the guests own {owned}"),
+        "frames of a destroyed domain return with their last mapping: does a program still hold one?",
+    );
+
+    let dying = names(&guests, |info| info.state & state::DYING != 0);
+    let dying = check(
+        "dying",
+        dying.is_empty(),
+        none_or(&dying, "domains that cannot end"),
+        "`hvctl destroy` them again; restart hvd if that does not help",
+    );
+
+    let unknown = names(&guests, |info| daemon.entry_of(info).is_none());
+    let unknown = check(
+        "unmanaged",
+        unknown.is_empty(),
+        none_or(&unknown, "domains that hvd did not make"),
+        "hvd leaves them alone; `hvctl destroy NUMBER` if they are not wanted",
+    );
+
+    let stopped = names(&guests, |info| info.state & state::SHUTDOWN != 0);
+    let stopped = check(
+        "stopped",
+        stopped.is_empty(),
+        none_or(&stopped, "domains that stopped and are kept"),
+        "`hvctl info NAME` says why; `hvctl destroy NAME` gives their memory back",
+    );
+
+    let known: Vec<_> = daemon.entries().iter().map(|e| e.live().record.uuid).collect();
+    let stray: Vec<String> = record::load(&daemon.paths)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|r| !known.contains(&r.uuid))
+        .map(|r| r.spec.name)
+        .collect();
+    let records = check(
+        "records",
+        stray.is_empty(),
+        none_or(&stray, "records without a domain"),
+        "restart hvd: it clears them",
+    );
+
+    let checks = vec![interface, audit, frames, dying, unknown, stopped, records];
+    Ok(Doctor { ok: checks.iter().all(|c| c.ok), checks })
+}
