@@ -230,18 +230,16 @@ fn madt(table: &[u8], machine: &mut Machine) {
 fn madt_entry(kind: u8, entry: &[u8], machine: &mut Machine) {
     match kind {
         0 => {
-            if let (Some(id), Some(flags)) = (field::<u8>(entry, 3), field::<U32>(entry, 4)) {
-                // 255 is the broadcast address: no CPU.
-                if id != 0xff {
-                    processor(machine, id.into(), flags.get());
-                }
+            // 255 is the broadcast address: no CPU.
+            let id = field::<u8>(entry, 3).filter(|id| *id != 0xff);
+            if let (Some(id), Some(flags)) = (id, field::<U32>(entry, 4)) {
+                processor(machine, id.into(), flags.get());
             }
         }
         9 => {
-            if let (Some(id), Some(flags)) = (field::<U32>(entry, 4), field::<U32>(entry, 8)) {
-                if id.get() != u32::MAX {
-                    processor(machine, id.get(), flags.get());
-                }
+            let id = field::<U32>(entry, 4).filter(|id| id.get() != u32::MAX);
+            if let (Some(id), Some(flags)) = (id, field::<U32>(entry, 8)) {
+                processor(machine, id.get(), flags.get());
             }
         }
         // Local APIC NMI: the same input on all CPUs is what there is in

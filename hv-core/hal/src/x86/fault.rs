@@ -17,8 +17,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::control::{Cr2, Cr3, Cr4};
 
-/// A report has begun.
+/// All CPUs but one shall stop.
 static DYING: AtomicBool = AtomicBool::new(false);
+/// The CPU that reports.
+static REPORTER: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = u32::MAX;
 /// CPUs that have stopped.
 static STOPPED: AtomicU32 = AtomicU32::new(0);
 
@@ -67,8 +70,15 @@ fn say(text: fmt::Arguments<'_>) {
 /// Begins a report, or stops this CPU if there is one already.
 fn begin() {
     interrupts::disable();
-    if DYING.swap(true, Ordering::AcqRel) {
+    let me = percpu::current().0;
+    let reporter = REPORTER.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire);
+    if reporter == Err(me) {
+        serial::break_lock();
+        say(format_args!("\nPANIC: the report itself failed\n"));
         halt();
+    }
+    if reporter.is_err() {
+        stop();
     }
     stop_others();
     serial::break_lock();

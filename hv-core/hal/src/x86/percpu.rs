@@ -24,7 +24,9 @@ pub(crate) const MAX_CPUS: usize = 256;
 /// A set of vectors.
 pub(super) type VectorSet = [AtomicU64; 4];
 
-const EMPTY: VectorSet = [const { AtomicU64::new(0) }; 4];
+fn empty() -> VectorSet {
+    [const { AtomicU64::new(0) }; 4]
+}
 
 /// One CPU's own data.
 #[repr(C)]
@@ -60,9 +62,9 @@ pub(super) fn create(id: CpuId, apic_id: u32) -> &'static PerCpu {
         id: id.0,
         apic_id,
         stage: AtomicU32::new(0),
-        arrived: EMPTY,
-        level: EMPTY,
-        owed: EMPTY,
+        arrived: empty(),
+        level: empty(),
+        owed: empty(),
         deadline: AtomicU64::new(u64::MAX),
         nmis: AtomicU64::new(0),
         descriptors: Descriptors::new(),

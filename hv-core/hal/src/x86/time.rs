@@ -118,11 +118,9 @@ fn stated(measured: u64) -> Option<(u64, &'static str)> {
     let [max, ..] = cpu::cpuid(0, 0);
     if max >= 0x15 {
         let [denominator, numerator, crystal, _] = cpu::cpuid(0x15, 0).map(u64::from);
-        if denominator != 0 {
-            let khz = crystal * numerator / denominator / 1000;
-            if near(&khz) {
-                return Some((khz, "CPUID 15h"));
-            }
+        let hz = (crystal * numerator).checked_div(denominator);
+        if let Some(khz) = hz.map(|hz| hz / 1000).filter(near) {
+            return Some((khz, "CPUID 15h"));
         }
     }
     if cpu::features().hypervisor && cpu::cpuid(0x4000_0000, 0)[0] >= 0x4000_0010 {

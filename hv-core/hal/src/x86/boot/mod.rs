@@ -103,7 +103,7 @@ struct EarlyMemory;
 impl Physical for EarlyMemory {
     fn copy(&self, address: u64, out: &mut [u8]) -> bool {
         let end = address.checked_add(out.len() as u64);
-        if !end.is_some_and(|end| end <= EARLY_LIMIT) {
+        if end.is_none_or(|end| end > EARLY_LIMIT) {
             return false;
         }
         for (i, byte) in out.iter_mut().enumerate() {
