@@ -49,7 +49,9 @@ pub fn make(boot: &Boot, image: &Path, loader: Loader) -> Result<()> {
             copied.with_context(|| format!("cannot copy {}", from.display()))
         };
         copy(&boot.core, "hv-core.bin")?;
-        copy(&boot.kernel, "control-bzImage")?;
+        if let Some(kernel) = &boot.kernel {
+            copy(kernel, "control-bzImage")?;
+        }
         if let Some(initrd) = &boot.initrd {
             copy(initrd, "control-initrd.cpio")?;
         }
@@ -66,7 +68,9 @@ fn menu(boot: &Boot, loader: Loader) -> String {
     let entry = |title: &str, load: &str, module: &str| {
         let mut text = format!("menuentry \"{title}\" {{\n");
         text.push_str(&format!("    {load} /boot/hv/hv-core.bin {core}\n"));
-        text.push_str(&format!("    {module} /boot/hv/control-bzImage {kernel}\n"));
+        if boot.kernel.is_some() {
+            text.push_str(&format!("    {module} /boot/hv/control-bzImage {kernel}\n"));
+        }
         if boot.initrd.is_some() {
             text.push_str(&format!("    {module} /boot/hv/control-initrd.cpio\n"));
         }
@@ -102,7 +106,7 @@ mod tests {
         let boot = Boot {
             core: "c".into(),
             core_args: "loglevel=debug".into(),
-            kernel: "k".into(),
+            kernel: Some("k".into()),
             kernel_args: "console=ttyS1".into(),
             initrd: Some("i".into()),
             iso: true,

@@ -6,6 +6,7 @@
 
 mod bed;
 mod build;
+mod bzimage;
 mod clippy;
 mod cpio;
 mod deps;
@@ -20,7 +21,9 @@ mod prepare;
 mod run;
 mod session;
 mod step;
+mod symbolize;
 mod sysroot;
+mod test;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -61,6 +64,10 @@ enum Task {
     Run(run::RunArgs),
     /// Write a bootable ISO image (BIOS and UEFI)
     Image(iso::ImageArgs),
+    /// Run every test: host, micro-guests, whole systems
+    Test(test::TestArgs),
+    /// Turn addresses of the core into functions and lines
+    Symbolize(symbolize::SymbolizeArgs),
     /// Format the sources, or with --check only compare
     Fmt {
         /// Change nothing; fail if something would change
@@ -109,6 +116,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
             })));
         }
         Task::Image(args) => image(&installer, &args)?,
+        Task::Test(args) => {
+            if !test::run(&installer, &args)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Task::Symbolize(args) => symbolize::run(&args)?,
         Task::Fmt { check } => clippy::fmt(check)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -58,7 +58,7 @@ impl System {
         Ok(Boot {
             core,
             core_args: String::new(),
-            kernel: self.kernel.bzimage.clone(),
+            kernel: Some(self.kernel.bzimage.clone()),
             kernel_args: KERNEL_ARGS.to_owned(),
             initrd: Some(initrd),
             iso: false,

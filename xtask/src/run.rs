@@ -76,6 +76,7 @@ pub fn run(installer: &Installer, args: &RunArgs) -> Result<u8> {
         disk: args.disk,
         interactive: args.exec.is_none(),
         gdb: args.gdb,
+        cpu_without: Vec::new(),
         dir: dir.path.clone(),
     };
     if args.gdb {
@@ -91,7 +92,7 @@ pub fn run(installer: &Installer, args: &RunArgs) -> Result<u8> {
 }
 
 fn exec(machine: &Machine, limit: Duration) -> Result<u8> {
-    let report = session::exec(machine, limit, &mut |bytes| {
+    let report = session::exec(machine, limit, &[], &mut |bytes| {
         let mut out = stdout();
         // A closed pipe is the reader's business, not a failure of the run.
         out.write_all(bytes).and_then(|()| out.flush()).ok();

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use regex_lite::Regex;
 
 use crate::bed::{Machine, Running};
 use crate::follow::{ExecParser, Growing, PanicWatch};
@@ -18,6 +19,8 @@ use crate::step::{note, tail};
 pub enum Outcome {
     /// The command ran and ended with this code.
     Exit(i32),
+    /// The core's log has everything that was waited for.
+    Logged,
     /// The core panicked.
     Panic,
     /// The machine went off before the command had ended.
@@ -37,6 +40,7 @@ impl Outcome {
     pub fn code(self) -> u8 {
         match self {
             Outcome::Exit(code) => u8::try_from(code).unwrap_or(255),
+            Outcome::Logged => 0,
             Outcome::Panic => 123,
             Outcome::Timeout { .. } => 124,
             Outcome::Off { .. } => 125,
@@ -48,6 +52,7 @@ impl Outcome {
         let what = |begun| if begun { "while the command ran" } else { "before its shell came up" };
         match self {
             Outcome::Exit(code) => format!("the command ended with {code}"),
+            Outcome::Logged => "the core's log says what it should".to_owned(),
             Outcome::Panic => "the core panicked".to_owned(),
             Outcome::Off { begun } => format!("the machine went off {}", what(begun)),
             Outcome::Timeout { begun } => format!("time was up {}", what(begun)),
@@ -68,6 +73,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// The core's log.
+    pub fn core_log(&self) -> &Path {
+        let [core, _, _] = &self.logs;
+        core
+    }
+
     /// The ends of all logs, for a failure.
     pub fn tails(&self, lines: usize) -> String {
         tails(&self.logs, lines)
@@ -78,7 +89,13 @@ impl Report {
 const POWER_OFF: Duration = Duration::from_secs(20);
 
 /// Boots `machine` and follows its command; `sink` gets output as it comes.
-pub fn exec(machine: &Machine, limit: Duration, sink: &mut dyn FnMut(&[u8])) -> Result<Report> {
+/// With `until`, the session ends once the core's log matches all of it.
+pub fn exec(
+    machine: &Machine,
+    limit: Duration,
+    until: &[Regex],
+    sink: &mut dyn FnMut(&[u8]),
+) -> Result<Report> {
     let mut running = machine.start()?;
     let logs = logs_of(&running);
     let mut watch = Watch::new(&running);
@@ -97,7 +114,11 @@ pub fn exec(machine: &Machine, limit: Duration, sink: &mut dyn FnMut(&[u8])) -> 
         if panicked {
             // Let the rest of the report reach the file.
             sleep(Duration::from_millis(700));
-            break Outcome::Panic;
+            watch.panicked()?;
+            break if watch.matches(until) { Outcome::Logged } else { Outcome::Panic };
+        }
+        if watch.matches(until) {
+            break Outcome::Logged;
         }
         let begun = parser.begun();
         match (parser.code, done) {
@@ -144,15 +165,28 @@ pub fn interactive(machine: &Machine) -> Result<u8> {
 struct Watch {
     log: Growing,
     watch: PanicWatch,
+    text: Vec<u8>,
 }
 
 impl Watch {
     fn new(running: &Running) -> Watch {
-        Watch { log: Growing::new(&running.core_log), watch: PanicWatch::default() }
+        Watch {
+            log: Growing::new(&running.core_log),
+            watch: PanicWatch::default(),
+            text: Vec::new(),
+        }
     }
 
     fn panicked(&mut self) -> Result<bool> {
-        Ok(self.watch.feed(&self.log.read()?))
+        let new = self.log.read()?;
+        self.text.extend_from_slice(&new);
+        Ok(self.watch.feed(&new))
+    }
+
+    /// Whether the log so far matches every pattern (never, without any).
+    fn matches(&self, until: &[Regex]) -> bool {
+        let text = String::from_utf8_lossy(&self.text);
+        !until.is_empty() && until.iter().all(|r| r.is_match(&text))
     }
 }
 

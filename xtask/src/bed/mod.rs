@@ -62,8 +62,8 @@ pub struct Boot {
     pub core: PathBuf,
     /// The core's options.
     pub core_args: String,
-    /// The control domain's kernel and its command line.
-    pub kernel: PathBuf,
+    /// The control domain's kernel; a test may leave it out.
+    pub kernel: Option<PathBuf>,
     /// The kernel's command line.
     pub kernel_args: String,
     /// The control domain's initrd, if it has one.
@@ -90,6 +90,8 @@ pub struct Machine {
     pub interactive: bool,
     /// QEMU waits for a debugger.
     pub gdb: bool,
+    /// CPU features to take away, by QEMU's names.
+    pub cpu_without: Vec<String>,
     /// Where logs, disks and generated files go.
     pub dir: PathBuf,
 }
@@ -119,10 +121,8 @@ impl Machine {
 
     /// Starts the emulator.
     pub fn start(&self) -> Result<Running> {
-        for file in [&self.boot.core, &self.boot.kernel].into_iter().chain(&self.boot.initrd) {
-            if self.bed == Bed::Bare && *file == self.boot.core {
-                continue;
-            }
+        let core = Some(&self.boot.core).filter(|_| self.bed != Bed::Bare);
+        for file in core.into_iter().chain(&self.boot.kernel).chain(&self.boot.initrd) {
             if !file.exists() {
                 bail!("{} is missing", file.display());
             }

@@ -21,7 +21,7 @@ pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result
     match machine.bed {
         Bed::Kvm => c.args(["-accel", "kvm", "-cpu", "host"]),
         // MWAIT would keep a CPU from ever looking idle.
-        _ => c.args(["-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt,-monitor"]),
+        _ => c.args(["-accel", "tcg,thread=multi"]).arg("-cpu").arg(cpu(&machine.cpu_without)),
     };
     c.arg("-smp").arg(machine.smp.to_string());
     c.arg("-m").arg(machine.memory.to_string());
@@ -52,7 +52,7 @@ pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result
 fn boot(machine: &Machine, c: &mut Command) -> Result<()> {
     let boot = &machine.boot;
     if machine.bed == Bed::Bare {
-        c.arg("-kernel").arg(&boot.kernel).arg("-append").arg(&boot.kernel_args);
+        c.arg("-kernel").args(&boot.kernel).arg("-append").arg(&boot.kernel_args);
         if let Some(initrd) = &boot.initrd {
             c.arg("-initrd").arg(initrd);
         }
@@ -71,9 +71,21 @@ fn boot(machine: &Machine, c: &mut Command) -> Result<()> {
         return Ok(());
     }
     c.arg("-kernel").arg(&boot.core).arg("-append").arg(&boot.core_args);
-    let initrd = boot.initrd.as_deref();
-    c.arg("-initrd").arg(modules(&boot.kernel, &boot.kernel_args, initrd));
+    if let Some(kernel) = &boot.kernel {
+        let list = modules(kernel, &boot.kernel_args, boot.initrd.as_deref());
+        c.arg("-initrd").arg(list);
+    }
     Ok(())
+}
+
+/// QEMU's CPU model: what TCG can do of an AMD server, less `without`.
+fn cpu(without: &[String]) -> String {
+    let mut model = "EPYC,+svm,+npt,-monitor".to_owned();
+    for feature in without {
+        model.push_str(",-");
+        model.push_str(feature);
+    }
+    model
 }
 
 /// QEMU's module list: "file args,file args", a comma inside doubled.

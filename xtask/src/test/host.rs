@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Host tests: `cargo test` for each default member of the workspace, one
+//! line per crate. Building comes first and by itself, so that a crate's time
+//! is its tests' time.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::{Tally, Verdict};
+use crate::deps::{HOST, Installer};
+use crate::place;
+use crate::step::{log_file, logged, shown, step};
+use crate::toolchain::host_cargo;
+
+/// Runs the host tests.
+pub fn run(installer: &Installer, tally: &mut Tally) -> Result<()> {
+    let crates = default_members()?;
+    let wanted: Vec<&String> =
+        crates.iter().filter(|c| tally.wants(&format!("host {c}"))).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    if !tally.list {
+        installer.need(&HOST)?;
+        let built = step("host tests: build", || {
+            let mut command = host_cargo("test");
+            command.args(["--quiet", "--no-run"]);
+            for name in &wanted {
+                command.args(["--package", name]);
+            }
+            shown(&mut command)
+        });
+        if let Err(error) = built {
+            tally.record("host build", Verdict::from_error(&error), std::time::Duration::ZERO);
+            return Ok(());
+        }
+    }
+    for name in wanted {
+        tally.run(&format!("host {name}"), || {
+            let log = log_file(&format!("test-{name}"))?;
+            let mut command = host_cargo("test");
+            command.args(["--quiet", "--package", name]);
+            Ok(match logged(&mut command, &log) {
+                Ok(()) => Verdict::Pass,
+                Err(error) => Verdict::from_error(&error),
+            })
+        });
+    }
+    Ok(())
+}
+
+/// Package names of the default members, from their manifests.
+fn default_members() -> Result<Vec<String>> {
+    let root = place::root();
+    let text = fs::read_to_string(root.join("Cargo.toml"))?;
+    let manifest: toml::Table = text.parse().context("Cargo.toml")?;
+    let members = manifest
+        .get("workspace")
+        .and_then(|w| w.get("default-members"))
+        .and_then(toml::Value::as_array)
+        .context("Cargo.toml has no workspace.default-members")?;
+    let mut names = Vec::new();
+    for member in members.iter().filter_map(toml::Value::as_str) {
+        let text = fs::read_to_string(root.join(member).join("Cargo.toml"))?;
+        let manifest: toml::Table = text.parse().with_context(|| format!("{member}/Cargo.toml"))?;
+        let name = manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str());
+        names.push(name.with_context(|| format!("{member} has no name"))?.to_owned());
+    }
+    Ok(names)
+}

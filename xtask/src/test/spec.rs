@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The form of a system test: `tests/system/*.toml`, several per file.
+//!
+//! ```toml
+//! [[test]]
+//! name = "create-destroy"
+//! exec = "hvctl create /etc/hv/demo.toml && hvctl destroy demo"
+//! smp = [1, 2, 4]
+//! output = ["running"]
+//! ```
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use regex_lite::Regex;
+use serde::Deserialize;
+
+use crate::bed::{Bed, parse_memory};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecFile {
+    test: Vec<Spec>,
+}
+
+/// How the machine is booted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// QEMU's `-kernel`
+    #[default]
+    Kernel,
+    /// GRUB, BIOS
+    Iso,
+    /// GRUB, UEFI
+    Uefi,
+}
+
+/// What stands in for the control domain's kernel or initrd.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Module {
+    /// The real one
+    #[default]
+    Good,
+    /// Bytes that are no kernel or archive
+    Garbage,
+    /// Only its first 8 KiB
+    Short,
+    /// None at all
+    Missing,
+}
+
+/// One system test.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Its name, unique.
+    pub name: String,
+    /// The command line to run in the control domain. Without one, the test
+    /// waits until the core's log fulfils `core_log`.
+    pub exec: Option<String>,
+    /// A run for each of these CPU counts.
+    #[serde(default = "two")]
+    pub smp: Vec<u32>,
+    /// Memory of the machine.
+    pub mem: Option<String>,
+    /// The command's exit code.
+    #[serde(default)]
+    pub exit: i32,
+    /// Patterns the output must have.
+    #[serde(default)]
+    pub output: Vec<String>,
+    /// Patterns the output must not have.
+    #[serde(default)]
+    pub output_not: Vec<String>,
+    /// Patterns the core's log must have.
+    #[serde(default)]
+    pub core_log: Vec<String>,
+    /// Patterns the core's log must not have, besides `ALWAYS_BAD`.
+    #[serde(default)]
+    pub core_log_not: Vec<String>,
+    /// Seconds; on Bochs four times as many.
+    #[serde(default = "three_hundred")]
+    pub timeout: u64,
+    /// The beds it can run on.
+    #[serde(default = "tcg")]
+    pub beds: Vec<String>,
+    /// Only with `--long`.
+    #[serde(default)]
+    pub long: bool,
+    /// How to boot.
+    #[serde(default)]
+    pub via: Via,
+    /// Options of the core.
+    #[serde(default)]
+    pub core_args: String,
+    /// More arguments for the control domain's kernel.
+    #[serde(default)]
+    pub kernel_args: String,
+    /// What stands in for the kernel.
+    #[serde(default)]
+    pub kernel: Module,
+    /// What stands in for the initrd.
+    #[serde(default)]
+    pub initrd: Module,
+    /// CPU features to take away (QEMU's names).
+    #[serde(default)]
+    pub cpu_without: Vec<String>,
+}
+
+/// What no core log may show unless the test is about it.
+pub const ALWAYS_BAD: &[&str] = &["(?m)^PANIC:", "(?i)unhandled exit"];
+
+fn two() -> Vec<u32> {
+    vec![2]
+}
+
+fn three_hundred() -> u64 {
+    300
+}
+
+fn tcg() -> Vec<String> {
+    vec!["tcg".to_owned(), "kvm".to_owned()]
+}
+
+impl Spec {
+    /// Whether the test runs on `bed`.
+    pub fn runs_on(&self, bed: Bed) -> bool {
+        self.beds.iter().any(|b| b == bed.name())
+    }
+
+    /// Memory in MiB, if the test says so.
+    pub fn memory(&self) -> Result<Option<u64>> {
+        let parsed = self.mem.as_deref().map(parse_memory).transpose();
+        parsed.map_err(|e| anyhow::anyhow!("{}: mem: {e}", self.name))
+    }
+
+    /// Finds mistakes before any machine boots.
+    fn check(&self) -> Result<()> {
+        let lists = [&self.output, &self.output_not, &self.core_log, &self.core_log_not];
+        for pattern in lists.into_iter().flatten() {
+            Regex::new(pattern).with_context(|| format!("{}: pattern {pattern}", self.name))?;
+        }
+        if self.exec.is_none() && self.core_log.is_empty() {
+            bail!("{}: needs exec or core_log", self.name);
+        }
+        if let Some(bed) = self.beds.iter().find(|b| !["tcg", "bochs", "kvm"].contains(&b.as_str()))
+        {
+            bail!("{}: no bed is called {bed}", self.name);
+        }
+        self.memory().map(drop)
+    }
+}
+
+/// Reads every `*.toml` of `dir`, in the order of names.
+pub fn read_all(dir: &Path) -> Result<Vec<Spec>> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|x| x == "toml"))
+        .collect();
+    files.sort();
+    let mut all: Vec<Spec> = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        for spec in parse(&text).with_context(|| file.display().to_string())? {
+            if all.iter().any(|s| s.name == spec.name) {
+                bail!("{}: a second test is called {}", file.display(), spec.name);
+            }
+            all.push(spec);
+        }
+    }
+    Ok(all)
+}
+
+fn parse(text: &str) -> Result<Vec<Spec>> {
+    let specs = toml::from_str::<SpecFile>(text)?.test;
+    specs.iter().try_for_each(Spec::check)?;
+    Ok(specs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let specs = parse("[[test]]\nname = 'a'\nexec = 'true'\n").unwrap();
+        let [spec] = specs.as_slice() else { panic!("one test") };
+        assert_eq!((spec.smp.as_slice(), spec.exit, spec.via), (&[2][..], 0, Via::Kernel));
+        assert!(spec.runs_on(Bed::Tcg) && !spec.runs_on(Bed::Bochs));
+    }
+
+    #[test]
+    fn mistakes_are_found_early() {
+        for bad in ["exe = 'x'", "exec = 'x'\noutput = ['(']", "exec='x'\nbeds=['qemu']", "smp=[1]"]
+        {
+            assert!(parse(&format!("[[test]]\nname = 'a'\n{bad}\n")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_projects_own_tests_parse() {
+        read_all(&crate::place::root().join("tests/system")).unwrap();
+    }
+}
