@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! AMD-V (APM Vol. 2, chapter 15). `cpu` finds and enables it, `entry` is the
+//! world switch, `vcpu` joins them to what `vendor::svm` knows.
+
+mod cpu;
+mod entry;
+mod vcpu;
+
+pub use cpu::{enable_cpu, present, probe, set_console_ports};
+pub use vcpu::SvmVcpu;
