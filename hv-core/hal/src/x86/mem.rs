@@ -2,10 +2,10 @@
 //! Machine memory by frame number, through the direct map.
 //!
 //! Guests and devices may write the same memory at any time, so nothing here
-//! makes a reference to plain data: bytes are copied by string instructions,
-//! and what is shared is an atomic. A frame outside RAM is the core's own bug
-//! and panics. A frame within the limit may still lie in a hole between two
-//! ranges of RAM; touching it is a page fault, which panics as well.
+//! makes a reference to plain data: bytes are copied by instructions of our
+//! own, and what is shared is an atomic. A frame outside RAM is the core's own
+//! bug and panics. A frame within the limit may still lie in a hole between
+//! two ranges of RAM; touching it is a page fault, which panics as well.
 // UNSAFETY: turns frame numbers into pointers of the direct map.
 #![allow(unsafe_code)]
 
@@ -66,20 +66,43 @@ pub fn write(frame: Frame, offset: usize, buf: &[u8]) {
     unsafe { copy(buf.as_ptr(), to, buf.len()) }
 }
 
-/// Copies bytes in a way that the compiler neither splits nor reasons about.
+/// Copies bytes in a way that the compiler neither splits nor reasons about:
+/// by words, then the rest by bytes. String instructions gain nothing on
+/// lengths up to a page, and emulators take them one unit at a time.
 ///
 /// # Safety
 /// Both ranges are mapped, and `to` holds no object that Rust has borrowed.
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: the caller vouches for both ranges; DF is clear as the ABI
-    // demands; the instruction changes nothing else.
+    // SAFETY: the caller vouches for both ranges; nothing but the registers
+    // named is changed.
     unsafe {
         asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack, preserves_flags)
+            "test {words}, {words}",
+            "jz 3f",
+            "2:",
+            "mov {word}, [{from}]",
+            "mov [{to}], {word}",
+            "add {from}, 8",
+            "add {to}, 8",
+            "dec {words}",
+            "jnz 2b",
+            "3:",
+            "test {bytes}, {bytes}",
+            "jz 5f",
+            "4:",
+            "mov {word:l}, [{from}]",
+            "mov [{to}], {word:l}",
+            "inc {from}",
+            "inc {to}",
+            "dec {bytes}",
+            "jnz 4b",
+            "5:",
+            words = inout(reg) len / 8 => _,
+            bytes = inout(reg) len % 8 => _,
+            word = out(reg) _,
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            options(nostack)
         );
     }
 }
@@ -88,14 +111,28 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 pub fn zero(frame: Frame, pages: u64) {
     let to = pointer(frame, pages);
     // SAFETY: `pointer` has checked the run; as in `write`, the frames hold
-    // no object of the core.
+    // no object of the core. A page is a multiple of the 64 bytes of a round.
     unsafe {
         asm!(
-            "rep stosq",
-            inout("rcx") pages * 512 => _,
-            inout("rdi") to => _,
-            in("rax") 0,
-            options(nostack, preserves_flags)
+            "test {left}, {left}",
+            "jz 3f",
+            "2:",
+            "mov [{to}], {zero}",
+            "mov [{to} + 8], {zero}",
+            "mov [{to} + 16], {zero}",
+            "mov [{to} + 24], {zero}",
+            "mov [{to} + 32], {zero}",
+            "mov [{to} + 40], {zero}",
+            "mov [{to} + 48], {zero}",
+            "mov [{to} + 56], {zero}",
+            "add {to}, 64",
+            "sub {left}, 64",
+            "jnz 2b",
+            "3:",
+            left = inout(reg) pages * hv_abi::PAGE_SIZE => _,
+            to = inout(reg) to => _,
+            zero = in(reg) 0u64,
+            options(nostack)
         );
     }
 }
