@@ -121,6 +121,8 @@ const LVT_MASKED: u64 = 1 << 16;
 /// Implemented bits of each LVT entry: CMCI, timer, thermal, performance,
 /// LINT0, LINT1, error (SDM Vol. 3, 11.5.1).
 const LVT_BITS: [u64; 7] = [0x107ff, 0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff];
+/// Delivery status and remote IRR: read-only, ignored when written.
+const LVT_STATUS: u64 = 1 << 12 | 1 << 14;
 const TIMER: usize = 1;
 
 /// The state of one APIC.
@@ -314,11 +316,11 @@ impl Lapic {
         let (Some(slot), Some(bits)) = (self.lvt.get_mut(index), LVT_BITS.get(index)) else {
             return Action::Fault;
         };
-        if value & !bits & !(1 << 12) != 0 {
+        if value & !bits & !LVT_STATUS != 0 {
             return Action::Fault;
         }
         let old_mode = *slot >> 17 & 3;
-        *slot = value & !(1 << 12);
+        *slot = value & !LVT_STATUS;
         if index == TIMER && (value >> 17 & 3) != old_mode {
             // Changing the mode disarms the timer (11.5.4.1).
             self.deadline = 0;

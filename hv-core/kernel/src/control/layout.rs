@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 use hv_abi::DOM_CONTROL;
 use hv_hal::addr::Frame;
 use hv_hal::boot::{self, BootInfo, RegionKind};
-use hv_hal::mem;
 use spin::Once;
 
 const MIB: u64 = 1 << 20;
@@ -111,7 +110,7 @@ pub fn split(boot: &BootInfo, dom0_mem: Option<u64>) -> Result<Layout, &'static 
     })
 }
 
-/// Enters the split into the frame database and fills the pool, scrubbed.
+/// Enters the split into the frame database and fills the pool.
 pub fn commit(layout: Layout) -> &'static Layout {
     let own = FrameState::Owned {
         owner: DOM_CONTROL,
@@ -127,7 +126,6 @@ pub fn commit(layout: Layout) -> &'static Layout {
     }
     for range in &layout.pool {
         let (first, pages) = (Frame::holding(range.0), (range.1 - range.0) >> 12);
-        mem::zero(first, pages);
         pool::donate(first, pages);
     }
     LAYOUT.call_once(|| layout)

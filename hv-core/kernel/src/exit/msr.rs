@@ -29,6 +29,9 @@ const AMD_SYSCFG: u32 = 0xc001_0010;
 const AMD_PATCH_LEVEL: u32 = 0x8b;
 const AMD_DE_CFG: u32 = 0xc001_1029;
 const AMD_INT_PENDING: u32 = 0xc001_0055;
+const AMD_NB_CFG: u32 = 0xc001_001f;
+const AMD_LS_CFG: u32 = 0xc001_1020;
+const AMD_BP_CFG: u32 = 0xc001_1028;
 
 /// Fixed answers for guests.
 fn constant(index: u32) -> Option<u64> {
@@ -38,7 +41,7 @@ fn constant(index: u32) -> Option<u64> {
         MISC_ENABLE => Some(1),
         // The TSC runs at the P0 frequency (AMD PPR, HWCR bit 24).
         AMD_HWCR => Some(1 << 24),
-        AMD_SYSCFG | AMD_INT_PENDING => Some(0),
+        AMD_SYSCFG | AMD_INT_PENDING | AMD_NB_CFG | AMD_LS_CFG | AMD_BP_CFG => Some(0),
         // LFENCE is serializing (AMD, "Software techniques for managing
         // speculation").
         AMD_DE_CFG => Some(2),
@@ -60,7 +63,7 @@ fn host_readable(index: u32) -> bool {
 fn ignored(domain: &Domain, index: u32) -> bool {
     let for_all = matches!(index,
         BIOS_SIGNATURE | MISC_ENABLE | AMD_HWCR | AMD_SYSCFG | AMD_DE_CFG | AMD_INT_PENDING
-        | MCG_STATUS | 0x79);
+        | AMD_NB_CFG | AMD_LS_CFG | AMD_BP_CFG | MCG_STATUS | 0x79);
     let for_control = matches!(index, MTRR_DEF_TYPE | 0x200..=0x21f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f);
     for_all || domain.is_control() && for_control
 }

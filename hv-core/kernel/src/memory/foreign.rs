@@ -98,13 +98,34 @@ fn close(control: &Domain, domain: &Domain, first: Frame, pages: u64) {
             );
         }
     }
+    drop_empty_tables(control, first, pages);
     let proof = flush::everywhere(control);
+    control.memory.stage2.write().reclaim(&mut TablesOf(DOM_CONTROL));
     for page in run() {
         let nobodys = pool::Uses::of(page).is_some_and(|u| u.orphan && u.maps + u.pins == 0);
         if nobodys {
             domain.memory.pages.fetch_sub(1, Ordering::Relaxed);
             Stale(page, Order::P4K).settle(&proof);
         }
+    }
+}
+
+/// Takes the tables of pages out in which nothing is mapped any more. They go
+/// back after the flush that follows.
+fn drop_empty_tables(control: &Domain, first: Frame, pages: u64) {
+    let large = Order::P2M.bytes();
+    let (start, end) = (first.address(), first.plus(pages).address());
+    let mut at = start / large * large;
+    let mut stage2 = control.memory.stage2.write();
+    while at < end {
+        let empty = (at..at + large)
+            .step_by(hv_abi::PAGE_SIZE as usize)
+            .all(|page| stage2.lookup(page).is_none());
+        if empty {
+            // Finds a table without entries, or nothing at all.
+            let _ = stage2.unmap(at, Order::P2M, &mut TablesOf(DOM_CONTROL));
+        }
+        at += large;
     }
 }
 

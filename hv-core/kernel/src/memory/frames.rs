@@ -3,8 +3,8 @@
 //! state and owner.
 //!
 //! Bits 63:60 hold the state. *Owned* and *Table*: bit 59 orphan, 58:48
-//! pins, 47:32 owner, 31:0 foreign mappings. *Free head*: bits
-//! 59:54 order, 53:27 previous and 26:0 next head of the same order. All
+//! pins, 47:32 owner, 31:0 foreign mappings. *Free head*:
+//! bits 59 dirty, 58:54 order, 53:27 previous and 26:0 next head of the same order. All
 //! changes are made under the pool's lock; single words are read without it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub enum FrameState {
     FreeHead {
         /// log2 of the block's frames.
         order: u32,
+        /// Its contents are the firmware's: it is scrubbed when it is taken.
+        dirty: bool,
         /// Previous head, or [`NIL`].
         previous: u64,
         /// Next head, or [`NIL`].
@@ -66,9 +68,10 @@ impl FrameState {
             FrameState::Core => 1 << 60,
             FrameState::FreeHead {
                 order,
+                dirty,
                 previous,
                 next,
-            } => 2 << 60 | u64::from(order & 63) << 54 | (previous & LINK) << 27 | next & LINK,
+            } => 2 << 60 | u64::from(dirty) << 59 | u64::from(order & 31) << 54 | (previous & LINK) << 27 | next & LINK,
             FrameState::FreeTail => 3 << 60,
             FrameState::Owned {
                 owner,
@@ -91,7 +94,8 @@ impl FrameState {
         match word >> 60 {
             1 => FrameState::Core,
             2 => FrameState::FreeHead {
-                order: (word >> 54 & 63) as u32,
+                order: (word >> 54 & 31) as u32,
+                dirty: word >> 59 & 1 == 1,
                 previous: word >> 27 & LINK,
                 next: word & LINK,
             },
@@ -182,6 +186,7 @@ mod tests {
             FrameState::Core,
             FrameState::FreeHead {
                 order: 18,
+                dirty: true,
                 previous: NIL,
                 next: 12345,
             },
