@@ -154,18 +154,16 @@ impl Daemon {
             Err(Problem::new("exists", message)
                 .hint(format!("`hvctl destroy {name}` first, or create it with name=OTHER")))
         };
+        let domains = self.core.domains()?;
         let mut list = self.list();
-        if let Some(other) = list.iter().find(|e| e.name() == name) {
-            return match other.id() {
-                Some(id) => taken(format!("number {id}")),
-                None => taken("it is just being built".into()),
-            };
+        if let Some(info) = domains.iter().find(|info| domain::name(info) == name)
+            && info.uuid != *entry.live().record.uuid.as_bytes()
+        {
+            return taken(format!("number {}, {}", info.domain, domain::state_word(info)));
         }
-        for info in self.core.domains()? {
-            if domain::name(&info) == name && info.uuid != *entry.live().record.uuid.as_bytes() {
-                let state = domain::state_word(&info);
-                return taken(format!("number {}, {state}", info.domain));
-            }
+        // An entry without a domain yet: two requests at the same time.
+        if list.iter().any(|e| e.name() == name) {
+            return taken("it is just being built".into());
         }
         list.push(entry.clone());
         Ok(())

@@ -215,6 +215,8 @@ impl Reader {
             let (sources, spans) = (self.sources, self.spans);
             return Ok(Parsed { spec, sources, spans });
         }
+        // Tables come sorted by key; people read from top to bottom.
+        self.faults.sort_by_key(|fault| fault.position());
         Err(Faulty(self.faults))
     }
 }
