@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use hv_hal::addr::CpuId;
 use hv_hal::boot::{self, BootInfo, RegionKind};
 use hv_hal::exit::Vendor;
-use hv_hal::{cpu, serial, time, vcpu};
+use hv_hal::{cpu, power, serial, time, vcpu};
 use spin::Once;
 
 /// The control domain is made: the other CPUs may begin.
@@ -38,9 +38,9 @@ pub fn start(boot: &'static BootInfo) -> ! {
             malformed.get_or_insert((word, form));
         }
     });
-    if let Some(port) = options.console.port {
-        serial::init(port, options.console.baud);
-    }
+    // Port 0 is none, for the last words as well.
+    serial::init(options.console.port.unwrap_or(0), options.console.baud);
+    power::restart_on_panic(!options.noreboot);
     vcpu::set_console_ports(options.console.port);
     logging::install(options.loglevel);
     log::info!("hv-core {} ({})", env!("CARGO_PKG_VERSION"), boot.loader);
