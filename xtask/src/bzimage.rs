@@ -17,9 +17,9 @@ const SETUP: usize = 1024;
 
 /// A bzImage around `flat`.
 pub fn wrap(flat: &Flat) -> Result<Vec<u8>> {
-    if flat.entry != flat.load + ENTRY {
+    if flat.entry != flat.load && flat.entry != flat.load + ENTRY {
         bail!(
-            "the entry point {:#x} must lie {ENTRY:#x} bytes after the load address {:#x}",
+            "the entry point {:#x} must be {ENTRY:#x} bytes behind the load address {:#x}, or it",
             flat.entry,
             flat.load
         );

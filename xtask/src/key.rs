@@ -4,10 +4,6 @@
 //! Every part is hashed with its name and length, so that two different sets
 //! of parts never give one key.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 /// Collects the parts of a key.
@@ -27,12 +23,6 @@ impl Key {
             self.0.update(piece);
         }
         self
-    }
-
-    /// Adds a file's content (not its path or its times).
-    pub fn file(self, name: &str, path: &Path) -> Result<Key> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(self.part(name, &bytes))
     }
 
     /// Sixteen hex digits: enough for a cache, short enough for a path.

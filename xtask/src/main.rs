@@ -10,12 +10,14 @@ mod bzimage;
 mod clippy;
 mod cpio;
 mod deps;
+mod doctor;
 mod flat;
 mod follow;
 mod initrd;
 mod iso;
 mod kernel;
 mod key;
+mod lint;
 mod place;
 mod prepare;
 mod run;
@@ -68,6 +70,10 @@ enum Task {
     Test(test::TestArgs),
     /// Turn addresses of the core into functions and lines
     Symbolize(symbolize::SymbolizeArgs),
+    /// Check the project's own rules
+    Lint,
+    /// Say what this machine has and what is missing
+    Doctor,
     /// Format the sources, or with --check only compare
     Fmt {
         /// Change nothing; fail if something would change
@@ -122,6 +128,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
             }
         }
         Task::Symbolize(args) => symbolize::run(&args)?,
+        Task::Lint => lint::run(&installer)?,
+        Task::Doctor => {
+            if !doctor::run()? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Task::Fmt { check } => clippy::fmt(check)?,
     }
     Ok(ExitCode::SUCCESS)

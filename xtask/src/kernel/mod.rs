@@ -11,7 +11,7 @@ mod config;
 pub mod series;
 pub mod source;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::available_parallelism;
@@ -103,12 +103,8 @@ fn make(
     fragment: &str,
     dir: &Path,
 ) -> Result<()> {
-    let area = place::cache()?.join("linux").join(source.area_name());
-    fs::create_dir_all(&area)?;
-    // Both roles and all checkouts of the project share this area.
-    let lock = File::create(area.join("lock"))?;
-    lock.lock().context("cannot lock the kernel work area")?;
-
+    let area = source.area()?;
+    let _lock = source::lock(&area)?;
     let tree = source.work_tree(&area)?;
     step(&format!("linux: {} patches", series.patches.len()), || series.sync(&tree))?;
 

@@ -77,7 +77,10 @@ impl Series {
         for patch in &self.patches {
             let mut command = Command::new("patch");
             command.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
-            command.arg("-d").arg(scratch.path()).arg("-i").arg(patch.path.canonicalize()?);
+            // The text that was hashed, not what the file has become since.
+            let input = tempfile::NamedTempFile::new()?;
+            fs::write(input.path(), &patch.text)?;
+            command.arg("-d").arg(scratch.path()).arg("-i").arg(input.path());
             logged(&mut command, &log)
                 .with_context(|| format!("{} does not apply", patch.path.display()))?;
         }

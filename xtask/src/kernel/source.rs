@@ -4,7 +4,7 @@
 //! An area of the cache holds `pristine/` (never written after unpacking) and
 //! `work/`, hard-linked from it, in which `series.rs` replaces patched files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::UNIX_EPOCH;
@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context, Result, bail};
 
 use crate::key::Key;
+use crate::place;
 use crate::step::{log_file, logged, output, step};
 
 /// The Debian package whose source we patch.
@@ -56,8 +57,27 @@ impl Source {
     }
 
     /// A directory name for this source's area.
-    pub fn area_name(&self) -> String {
+    fn area_name(&self) -> String {
         self.version.replace(['/', ':', '~', '+'], "_")
+    }
+
+    /// The two trees, for who only reads them.
+    pub fn unpacked(&self) -> Result<Tree> {
+        let area = self.area()?;
+        // A tree that is there is complete: no need to wait for a build.
+        let there = Tree { pristine: area.join("pristine"), work: area.join("work") };
+        if there.pristine.exists() && there.work.exists() {
+            return Ok(there);
+        }
+        let _lock = lock(&area)?;
+        self.work_tree(&area)
+    }
+
+    /// The directory of the cache that holds this source's trees.
+    pub fn area(&self) -> Result<PathBuf> {
+        let area = place::cache()?.join("linux").join(self.area_name());
+        fs::create_dir_all(&area)?;
+        Ok(area)
     }
 
     /// Unpacks or copies the source into `area`, once.
@@ -91,6 +111,13 @@ impl Source {
         }
         Ok(tree)
     }
+}
+
+/// One at a time in an area: both roles and all checkouts share it.
+pub fn lock(area: &Path) -> Result<File> {
+    let lock = File::create(area.join("lock"))?;
+    lock.lock().context("cannot lock the kernel work area")?;
+    Ok(lock)
 }
 
 /// Every file's path, size and time: a cheap fingerprint of a user's tree.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Micro-guests: `runner` boots as the control domain with the other images
-//! of `tests/guests` in its initrd, and reports on the core's log:
+//! Micro-guests: the image of `tests/guests` boots as the control domain (the
+//! runner), makes guests of copies of itself, and reports on the core's log:
 //! `HVTEST <name> success|skip|error|failure [text]` … `HVTEST done N`.
 //!
 //! *error* means that the test is broken, *failure* that the core is; both
@@ -10,14 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use regex_lite::Regex;
 
 use super::{Tally, Verdict};
 use crate::bed::{Bed, Boot, Machine};
 use crate::build::{self, BuildArgs};
 use crate::bzimage;
-use crate::cpio::Archive;
 use crate::deps::Installer;
 use crate::flat;
 use crate::place;
@@ -27,7 +26,7 @@ use crate::step::{shown, step};
 use crate::toolchain::{BareMetal, TARGET};
 
 const PACKAGE: &str = "hv-guests";
-const RUNNER: &str = "runner";
+const RUNNER: &str = "hv-guests";
 /// One group of names, for the filter: their names are known only afterwards.
 const GROUP: &str = "guest";
 
@@ -46,7 +45,7 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         let lines = made
             .as_ref()
             .map_err(|e| format!("{e:#}"))
-            .and_then(|(core, images)| boot(core, images, bed, smp).map_err(|e| format!("{e:#}")));
+            .and_then(|(core, runner)| boot(core, runner, bed, smp).map_err(|e| format!("{e:#}")));
         match lines {
             Ok((lines, complaint)) => {
                 for (name, verdict) in lines {
@@ -66,69 +65,26 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// The built images: the runner's bzImage and the initrd with the others.
-struct Images {
-    runner: Vec<u8>,
-    initrd: Vec<u8>,
-}
-
-fn make(installer: &Installer) -> Result<(PathBuf, Images)> {
+/// Builds core and runner; returns the core's image and the runner's bzImage.
+fn make(installer: &Installer) -> Result<(PathBuf, Vec<u8>)> {
     let core = build::build(installer, &BuildArgs::default())?.flat;
-    let names = step("micro-guests", || {
+    step("micro-guests", || {
         let mut command = BareMetal::find(installer)?.cargo("build");
-        shown(command.args(["--quiet", "--release", "--package", PACKAGE]))?;
-        bins()
+        shown(command.args(["--quiet", "--release", "--package", PACKAGE]))
     })?;
-    let dir = place::target().join(TARGET).join("release");
-    let read = |name: &str| -> Result<flat::Flat> {
-        let path = dir.join(name);
-        let data = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        flat::flatten(&data).with_context(|| format!("in {}", path.display()))
-    };
-    if !names.iter().any(|n| n == RUNNER) {
-        bail!("{PACKAGE} has no program `{RUNNER}`");
-    }
-    let mut archive = Archive::default();
-    for name in names.iter().filter(|n| *n != RUNNER) {
-        archive.file(name, 0o644, bzimage::wrap(&read(name)?).context(name.clone())?);
-    }
-    let runner = bzimage::wrap(&read(RUNNER)?).context(RUNNER)?;
-    Ok((core, Images { runner, initrd: archive.finish() }))
-}
-
-/// Names of the programs of the package, from its directory.
-fn bins() -> Result<Vec<String>> {
-    let room = place::root().join("tests/guests");
-    let text = fs::read_to_string(room.join("Cargo.toml"))?;
-    let manifest: toml::Table = text.parse().context("tests/guests/Cargo.toml")?;
-    let declared = manifest.get("bin").and_then(toml::Value::as_array);
-    let mut names: Vec<String> = declared
-        .into_iter()
-        .flatten()
-        .filter_map(|b| b.get("name")?.as_str().map(str::to_owned))
-        .collect();
-    if let Ok(entries) = fs::read_dir(room.join("src/bin")) {
-        let stems = entries.flatten().filter_map(|e| stem(&e.path()));
-        names.extend(stems);
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
-fn stem(path: &Path) -> Option<String> {
-    let is_program = path.extension().is_some_and(|x| x == "rs") || path.join("main.rs").exists();
-    is_program.then(|| path.file_stem().map(|s| s.to_string_lossy().into_owned()))?
+    let path = place::target().join(TARGET).join("release").join(RUNNER);
+    let data = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let wrapped = flat::flatten(&data).and_then(|flat| bzimage::wrap(&flat));
+    Ok((core, wrapped.with_context(|| format!("in {}", path.display()))?))
 }
 
 type Lines = Vec<(String, Verdict)>;
 
 /// Boots the runner; returns verdicts and what was wrong with the run itself.
-fn boot(core: &Path, images: &Images, bed: Bed, smp: u32) -> Result<(Lines, Option<String>)> {
+fn boot(core: &Path, runner: &[u8], bed: Bed, smp: u32) -> Result<(Lines, Option<String>)> {
     let dir = RunDir::new(&format!("guests-{smp}"))?;
-    let (kernel, initrd) = (dir.path.join("runner.bzImage"), dir.path.join("guests.cpio"));
-    fs::write(&kernel, &images.runner)?;
-    fs::write(&initrd, &images.initrd)?;
+    let kernel = dir.path.join("runner.bzImage");
+    fs::write(&kernel, runner)?;
     let machine = Machine {
         bed,
         boot: Boot {
@@ -136,7 +92,7 @@ fn boot(core: &Path, images: &Images, bed: Bed, smp: u32) -> Result<(Lines, Opti
             core_args: "loglevel=debug".to_owned(),
             kernel: Some(kernel),
             kernel_args: String::new(),
-            initrd: Some(initrd),
+            initrd: None,
             iso: false,
             uefi: false,
         },
