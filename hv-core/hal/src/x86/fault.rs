@@ -82,6 +82,10 @@ fn begin() {
     }
     stop_others();
     serial::break_lock();
+    let (stopped, others) = (STOPPED.load(Ordering::Acquire), percpu::count().saturating_sub(1));
+    if stopped < others && apic::is_up() {
+        say(format_args!("\nonly {stopped} of {others} other CPUs have stopped\n"));
+    }
     boot::each_note(&mut |note| say(format_args!("{note}\n")));
 }
 

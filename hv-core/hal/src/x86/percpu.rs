@@ -37,6 +37,8 @@ pub(super) struct PerCpu {
     apic_id: u32,
     /// How far its start has come (`smp`).
     pub stage: AtomicU32,
+    /// Its TSC when it came up.
+    pub arrived_at: AtomicU64,
     /// Physical interrupts for the control domain that wait for `irq::drain`.
     pub arrived: VectorSet,
     /// Level-triggered vectors that are in service.
@@ -62,6 +64,7 @@ pub(super) fn create(id: CpuId, apic_id: u32) -> &'static PerCpu {
         id: id.0,
         apic_id,
         stage: AtomicU32::new(0),
+        arrived_at: AtomicU64::new(0),
         arrived: empty(),
         level: empty(),
         owed: empty(),

@@ -138,6 +138,7 @@ fn start(apic_id: u32, page: Frame, root: Frame) -> bool {
     };
     write_trampoline(page, &fields);
 
+    let called = time::now();
     apic::send(apic_id, apic::INIT);
     time::spin_us(10_000);
     for (attempt, patience) in [(1, 10_000), (2, PATIENCE_US)] {
@@ -146,6 +147,7 @@ fn start(apic_id: u32, page: Frame, root: Frame) -> bool {
         while time::now() < end {
             if cpu.stage.load(Ordering::Acquire) == ALIVE {
                 log::debug!("CPU {} has APIC id {apic_id} (startup {attempt})", cpu.id().0);
+                compare_clocks(cpu, called);
                 percpu::admit(cpu);
                 return true;
             }
@@ -163,6 +165,16 @@ fn start(apic_id: u32, page: Frame, root: Frame) -> bool {
     false
 }
 
+/// Says so when a CPU's TSC can't be the one that this CPU has: time is the
+/// TSC for everybody, so such a machine would not keep it.
+fn compare_clocks(cpu: &PerCpu, called: u64) {
+    let there = cpu.arrived_at.load(Ordering::Relaxed);
+    if !(called..=time::now()).contains(&there) {
+        let off = there.wrapping_sub(called) as i64 / time::khz().max(1) as i64;
+        log::warn!("the TSC of CPU {} is off by about {off} ms", cpu.id().0);
+    }
+}
+
 /// The first Rust of a started CPU, on its own stack, in the trampoline's
 /// tables.
 extern "C" fn arrive(cpu: &'static PerCpu) -> ! {
@@ -170,6 +182,7 @@ extern "C" fn arrive(cpu: &'static PerCpu) -> ! {
     cpu::setup();
     enter_rust(cpu, [paging::stack(), paging::stack(), paging::stack()]);
     apic::setup();
+    cpu.arrived_at.store(time::now(), Ordering::Relaxed);
     if cpu.stage.compare_exchange(CALLED, ALIVE, Ordering::AcqRel, Ordering::Acquire).is_err() {
         super::fault::halt();
     }
