@@ -269,7 +269,7 @@ fn interrupting_a_create_leaves_nothing() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130));
     bed.until("it is undone", || bed.core.counters() == before);
-    bed.ok(&["create", "web.toml"]);
+    bed.until("the name is free", || bed.run(&["create", "web.toml"]).code == 0);
 }
 
 /// Colour only where it is wanted, and a reader may leave early.

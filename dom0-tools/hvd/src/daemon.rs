@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::paths::Paths;
 use crate::problem::{Answer, Problem};
 use crate::record::Record;
-use hv_abi::domain::DomainInfo;
+use hv_abi::domain::{DomainInfo, state};
 use hv_abi::{DOM_CONTROL, DomainId};
 use hv_client::{Calls, Core};
 use hv_toolstack::api::Domain;
@@ -149,21 +149,27 @@ impl Daemon {
     /// Takes responsibility, unless the name is taken.
     pub fn insert(&self, entry: &Arc<Entry>) -> Answer<()> {
         let name = entry.name();
-        let taken = |what: String| {
-            let message = format!("a domain named `{name}` exists already: {what}");
-            Err(Problem::new("exists", message)
-                .hint(format!("`hvctl destroy {name}` first, or create it with name=OTHER")))
+        let busy = |what: &str| {
+            let problem = Problem::new("busy", format!("a domain named `{name}` is {what}"));
+            Err(problem.hint("try again in a moment"))
         };
         let domains = self.core.domains()?;
         let mut list = self.list();
         if let Some(info) = domains.iter().find(|info| domain::name(info) == name)
             && info.uuid != *entry.live().record.uuid.as_bytes()
         {
-            return taken(format!("number {}, {}", info.domain, domain::state_word(info)));
+            let word = domain::state_word(info);
+            if info.state & (state::NEW | state::DYING) != 0 {
+                return busy(word);
+            }
+            let id = info.domain;
+            let message = format!("a domain named `{name}` exists already: number {id}, {word}");
+            return Err(Problem::new("exists", message)
+                .hint(format!("`hvctl destroy {name}` first, or create it with name=OTHER")));
         }
-        // An entry without a domain yet: two requests at the same time.
+        // An entry without a domain: just before its beginning or after its end.
         if list.iter().any(|e| e.name() == name) {
-            return taken("it is just being built".into());
+            return busy("just coming or going");
         }
         list.push(entry.clone());
         Ok(())
