@@ -142,6 +142,15 @@ pub fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
     [r.eax, r.ebx, r.ecx, r.edx]
 }
 
+/// The APIC id that the running CPU was born with, by CPUID: the wide one of
+/// leaf 0Bh where there is one.
+pub(super) fn initial_apic_id() -> u32 {
+    let [max, ..] = cpuid(0, 0);
+    let [_, levels, _, wide] = if max >= 0x0b { cpuid(0x0b, 0) } else { [0; 4] };
+    let [_, b1, ..] = cpuid(1, 0);
+    if levels & 0xffff != 0 { wide } else { b1 >> 24 }
+}
+
 /// Reads a model-specific register, if there is such a one.
 pub fn rdmsr_safe(index: u32) -> Option<u64> {
     let (low, high, failed): (u32, u32, u32);

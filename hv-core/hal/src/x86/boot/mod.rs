@@ -119,10 +119,7 @@ impl Physical for EarlyMemory {
 /// From entry.s. A panic from here on is reported on COM1.
 #[unsafe(no_mangle)]
 extern "C" fn early_main(magic: u32, information: u32) -> ! {
-    // No address of the core's ids is known yet; the id is set right again
-    // when the local APIC can be asked.
-    let [_, b1, ..] = cpu::cpuid(1, 0);
-    let boot_cpu = percpu::create(CpuId(0), b1 >> 24);
+    let boot_cpu = percpu::create(CpuId(0), cpu::initial_apic_id());
     trap::init();
     // The early stack serves faults as well, from its far end.
     smp::enter_rust(boot_cpu, [early_fault_stack(); super::desc::STACKS]);
