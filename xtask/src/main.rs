@@ -13,6 +13,7 @@ mod deps;
 mod doctor;
 mod flat;
 mod follow;
+mod generate;
 mod initrd;
 mod iso;
 mod kernel;
@@ -74,6 +75,8 @@ enum Task {
     Lint,
     /// Say what this machine has and what is missing
     Doctor,
+    /// Write manual pages and the C header from the code's tables
+    Generate(generate::GenerateArgs),
     /// Format the sources, or with --check only compare
     Fmt {
         /// Change nothing; fail if something would change
@@ -134,6 +137,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Task::Generate(args) => generate::run(&args)?,
         Task::Fmt { check } => clippy::fmt(check)?,
     }
     Ok(ExitCode::SUCCESS)
