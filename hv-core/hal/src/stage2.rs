@@ -14,7 +14,7 @@ mod entry;
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bitflags::bitflags;
 
@@ -100,11 +100,23 @@ pub trait TableFrames {
     fn give(&mut self, frame: Frame);
 }
 
+/// The CPUs take leaves of 1 GiB.
+static HUGE_LEAVES: AtomicBool = AtomicBool::new(true);
+
+/// This machine's CPUs take no leaf of 1 GiB: tables made from now on have
+/// 2 MiB leaves in its place.
+#[cfg_attr(not(target_os = "none"), allow(dead_code))]
+pub(crate) fn without_huge_leaves() {
+    HUGE_LEAVES.store(false, Ordering::Relaxed);
+}
+
 /// The stage 2 tables of one domain.
 #[derive(Debug)]
 pub struct Stage2 {
     format: Format,
     root: Frame,
+    /// Largest leaf.
+    largest: Order,
     /// Tables in use, the root and retired ones included.
     tables: usize,
     /// Head of the list of tables that wait for a flush. The next one's
@@ -130,7 +142,12 @@ fn aligned(gpa: u64, order: Order) -> bool {
 impl Stage2 {
     /// Empty tables; None when there is no frame for the root.
     pub fn new(format: Format, frames: &mut dyn TableFrames) -> Option<Self> {
-        Some(Self { format, root: frames.take()?, tables: 1, retired: None, cursor: Some(0) })
+        let largest = match HUGE_LEAVES.load(Ordering::Relaxed) {
+            true => Order::P1G,
+            false => Order::P2M,
+        };
+        let root = frames.take()?;
+        Some(Self { format, root, largest, tables: 1, retired: None, cursor: Some(0) })
     }
 
     /// The frame of the root table.
@@ -148,7 +165,8 @@ impl Stage2 {
         self.tables
     }
 
-    /// Maps `order` at `gpa` to the memory that begins at `frame`.
+    /// Maps `order` at `gpa` to the memory that begins at `frame`. On CPUs
+    /// without leaves of 1 GiB, that much is 512 leaves of 2 MiB.
     pub fn map(
         &mut self,
         gpa: u64,
@@ -182,8 +200,14 @@ impl Stage2 {
             Entry::Leaf { .. } => return Err(MapError::Occupied),
             Entry::Table(below) => self.retire_empty(place, level, below)?,
         }
-        let leaf = Entry::Leaf { frame, access, cache };
-        self.write(place, level, leaf);
+        let entry = if order > self.largest {
+            let below = self.take(frames)?;
+            self.fill(below, level - 1, frame, access, cache);
+            Entry::Table(below)
+        } else {
+            Entry::Leaf { frame, access, cache }
+        };
+        self.write(place, level, entry);
         Ok(())
     }
 

@@ -12,8 +12,9 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(frames: u64) -> Self {
-        Self { free: (1..=frames).map(Frame).collect(), out: 0 }
+    /// Tests run side by side on one memory: each has frames of its own.
+    fn new(first: u64, frames: u64) -> Self {
+        Self { free: (first..first + frames).map(Frame).collect(), out: 0 }
     }
 }
 
@@ -125,8 +126,7 @@ fn step(random: &mut Random, stage2: &mut Stage2, model: &mut Model, pool: &mut 
 fn behaves_as_a_map_does() {
     for format in FORMATS {
         for seed in 1..=20 {
-            mem::reset();
-            let mut pool = Pool::new(3000);
+            let mut pool = Pool::new(1, 3000);
             let mut stage2 = Stage2::new(format, &mut pool).unwrap();
             let mut model = Model::new();
             let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ seed);
@@ -154,7 +154,7 @@ fn behaves_as_a_map_does() {
 
 #[test]
 fn allegations_are_refused() {
-    let mut pool = Pool::new(100);
+    let mut pool = Pool::new(4000, 100);
     let mut stage2 = Stage2::new(Format::Npt, &mut pool).unwrap();
     let mut map = |gpa, frame, order, access| {
         stage2.map(gpa, Frame(frame), order, access, Cache::WriteBack, &mut pool)
@@ -176,7 +176,7 @@ fn allegations_are_refused() {
 #[test]
 fn running_out_of_frames_leaves_all_as_it_was() {
     for frames in 1..4 {
-        let mut pool = Pool::new(frames);
+        let mut pool = Pool::new(5000, frames);
         let mut stage2 = Stage2::new(Format::Ept, &mut pool).unwrap();
         let result = stage2.map(0, Frame(7), Order::P4K, Access::RW, Cache::WriteBack, &mut pool);
         assert_eq!(result, Err(MapError::NoMemory));
@@ -184,7 +184,22 @@ fn running_out_of_frames_leaves_all_as_it_was() {
         while !stage2.teardown(1000, &mut pool, &mut |_, _| panic!("no leaf")) {}
         assert_eq!(pool.out, 0);
     }
-    assert!(Stage2::new(Format::Ept, &mut Pool::new(0)).is_none());
+    assert!(Stage2::new(Format::Ept, &mut Pool::new(0, 0)).is_none());
+}
+
+#[test]
+fn a_cpu_without_large_leaves_gets_smaller_ones() {
+    let mut pool = Pool::new(6000, 10);
+    let mut stage2 = Stage2::new(Format::Ept, &mut pool).unwrap();
+    stage2.largest = Order::P2M;
+    let at = Order::P1G.bytes();
+    let mut map =
+        |access| stage2.map(at, Frame(1 << 18), Order::P1G, access, Cache::WriteBack, &mut pool);
+    assert_eq!(map(Access::W), Err(MapError::Misaligned));
+    assert_eq!(map(Access::RW), Ok(()));
+    assert_eq!(map(Access::RW), Err(MapError::Occupied));
+    let leaf = stage2.lookup(at + 0x60_1000).unwrap();
+    assert_eq!((leaf.frame, leaf.order), (Frame((1 << 18) + 0x601), Order::P2M));
 }
 
 /// The bits that the CPU will see.

@@ -13,3 +13,4 @@ pub mod queue;
 pub mod regs;
 pub mod svm;
 pub mod tags;
+pub mod vmx;

@@ -17,6 +17,15 @@ pub struct Queue {
     nmi: bool,
 }
 
+/// What a vCPU would take now.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Interrupts: IF is set and there is no shadow.
+    pub interrupt: bool,
+    /// NMIs.
+    pub nmi: bool,
+}
+
 impl Queue {
     /// Empty.
     pub const fn new() -> Self {
@@ -41,17 +50,26 @@ impl Queue {
         }
     }
 
-    /// The event for the coming entry. `nmi_open`: an NMI could be taken now.
-    pub fn take(&mut self, nmi_open: bool) -> Option<Event> {
-        if let Some(event) = self.next.take() {
+    /// The event for the coming entry. `open`: an interrupt, an NMI could be
+    /// taken now. An interrupt that an exception has overtaken may find them
+    /// closed by the exception's handler.
+    pub fn take(&mut self, open: Open) -> Option<Event> {
+        if matches!(self.next, Some(Event::Exception(..))) || self.next.is_some() && open.interrupt
+        {
+            let event = self.next.take();
             self.next = self.later.take();
-            return Some(event);
+            return event;
         }
-        if self.nmi && nmi_open {
+        if self.nmi && open.nmi {
             self.nmi = false;
             return Some(Event::Nmi);
         }
         None
+    }
+
+    /// An interrupt waits that was not taken.
+    pub fn interrupt(&self) -> bool {
+        matches!(self.next, Some(Event::Interrupt(_)))
     }
 
     /// Something other than an NMI waits: no further interrupt may be put in.
@@ -77,12 +95,16 @@ mod tests {
         queue.put(INVALID_OPCODE);
         queue.put(GENERAL_PROTECTION);
         queue.put(Event::Nmi);
+        let all = Open { interrupt: true, nmi: true };
+        let none = Open { interrupt: false, nmi: false };
         assert!(queue.busy());
-        assert_eq!(queue.take(true), Some(GENERAL_PROTECTION));
-        assert_eq!(queue.take(true), Some(Event::Interrupt(0x31)));
-        assert_eq!(queue.take(false), None);
+        assert_eq!(queue.take(none), Some(GENERAL_PROTECTION));
+        assert_eq!(queue.take(none), None);
+        assert!(queue.interrupt() && queue.nmi());
+        assert_eq!(queue.take(all), Some(Event::Interrupt(0x31)));
         assert!(queue.nmi() && !queue.busy());
-        assert_eq!(queue.take(true), Some(Event::Nmi));
-        assert_eq!(queue.take(true), None);
+        assert_eq!(queue.take(none), None);
+        assert_eq!(queue.take(all), Some(Event::Nmi));
+        assert_eq!(queue.take(all), None);
     }
 }

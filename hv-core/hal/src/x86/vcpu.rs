@@ -9,6 +9,7 @@
 //! that returns [`Exit::Interrupt`].
 
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Once;
 
 use super::svm::{self, SvmVcpu};
@@ -73,7 +74,9 @@ pub fn probe(choice: Choice) -> Result<Vendor, &'static str> {
         Vendor::Svm => svm::probe()?,
         Vendor::Vmx => vmx::probe()?,
     }
-    Ok(*VENDOR.call_once(|| vendor))
+    let vendor = *VENDOR.call_once(|| vendor);
+    hide_console();
+    Ok(vendor)
 }
 
 /// Turns the vendor's way on, on the running CPU; after [`probe`].
@@ -93,12 +96,23 @@ pub fn stage2_format() -> Format {
     }
 }
 
+/// First port of the UART that is hidden; no port has this number.
+static CONSOLE: AtomicU32 = AtomicU32::new(NO_PORT);
+const NO_PORT: u32 = u32::MAX;
+
 /// Hides the eight ports of the core's own UART from the control domain, or
-/// none; after [`probe`], before it runs.
+/// none; before it runs.
 pub fn set_console_ports(first: Option<u16>) {
+    CONSOLE.store(first.map_or(NO_PORT, u32::from), Ordering::Relaxed);
+    hide_console();
+}
+
+fn hide_console() {
+    let first = u16::try_from(CONSOLE.load(Ordering::Relaxed)).ok();
     match VENDOR.get() {
         Some(Vendor::Svm) => svm::set_console_ports(first),
         Some(Vendor::Vmx) => vmx::set_console_ports(first),
+        // `probe` comes back to it.
         None => {}
     }
 }

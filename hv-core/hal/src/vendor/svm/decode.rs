@@ -97,11 +97,11 @@ pub fn has_error(vector: u8) -> bool {
     matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
 }
 
-/// EVENTINJ for an event (15.20).
-pub fn inject(event: Event) -> u64 {
+/// EVENTINJ for an event (15.20). Real mode has no error codes.
+pub fn inject(event: Event, protected: bool) -> u64 {
     let (kind, vector, error) = match event {
         Event::Interrupt(vector) => (event::INTERRUPT, vector, None),
-        Event::Exception(vector, error) => (event::EXCEPTION, vector, error),
+        Event::Exception(vector, error) => (event::EXCEPTION, vector, error.filter(|_| protected)),
         Event::Nmi => (event::NMI, 2, None),
     };
     let error = error.map_or(0, |error| u64::from(error) << 32 | event::ERROR);

@@ -78,10 +78,10 @@ fn refusals_and_strangers() {
 #[test]
 fn events_come_back_as_they_went() {
     for event in [Event::Interrupt(0x31), Event::Nmi, GENERAL_PROTECTION, INVALID_OPCODE] {
-        assert_eq!(cut_short(inject(event)), Some(event));
+        assert_eq!(cut_short(inject(event, true)), Some(event));
     }
-    assert_eq!(inject(GENERAL_PROTECTION), 0x8000_0b0d);
-    assert_eq!(inject(Event::Exception(14, Some(7))), 0x7_8000_0b0e);
+    assert_eq!(inject(GENERAL_PROTECTION, true), 0x8000_0b0d);
+    assert_eq!(inject(Event::Exception(14, Some(7)), true), 0x7_8000_0b0e);
     assert_eq!(cut_short(0x8000_0480), None, "INT 0x80 runs again");
     assert_eq!(cut_short(0x8000_0303), None, "INT3 runs again");
     assert_eq!(cut_short(0x31), None);

@@ -8,6 +8,7 @@ use spin::{Mutex, Once};
 
 use crate::addr::CpuId;
 use crate::exit::Role;
+use crate::stage2;
 use crate::vendor::regs::{efer, msr};
 use crate::vendor::svm::permit;
 use crate::vendor::tags::{Tag, Tags};
@@ -70,6 +71,10 @@ pub fn probe() -> Result<(), &'static str> {
     }
     if asids < 2 {
         return Err("AMD-V offers no ASID for guests (CPUID 8000_000A EBX)");
+    }
+    // Nested tables may have what the host's may (15.25.5).
+    if !cpu::features().pages_1g {
+        stage2::without_huge_leaves();
     }
     FEATURES.call_once(|| Features {
         asids,

@@ -13,8 +13,8 @@ use crate::exit::gpr::{RAX, RCX, RDX, RSP};
 use crate::exit::{Event, Exit, Role};
 use crate::stage2::{Stage2, TableFrames};
 use crate::vendor::context::long_mode_active;
-use crate::vendor::queue::Queue;
-use crate::vendor::regs::{cr4, dr6, efer, msr, rflags};
+use crate::vendor::queue::{Open, Queue};
+use crate::vendor::regs::{cr0, dr6, efer, msr, rflags};
 use crate::vendor::svm::decode::{Meaning, cut_short, decode, inject};
 use crate::vendor::svm::layout::{
     FLUSH_ALL, NESTED_ENABLE, SHADOW, Vmcb, clean, misc1, misc2, vintr,
@@ -59,6 +59,10 @@ const MISC2: u32 = misc2::VMRUN
 const PAUSE_COUNT: u16 = 3000;
 const PAUSE_THRESHOLD: u16 = 128;
 
+/// A virtual interrupt that only waits for IF. V_IGN_TPR: the kernel crate has
+/// looked at the TPR (15.21.4).
+const ANY: u64 = vintr::IRQ | vintr::IGNORE_TPR | vintr::PRIORITY;
+
 /// Whether the guest takes NMIs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nmis {
@@ -78,6 +82,8 @@ pub struct SvmVcpu {
     xstate: Xstate,
     queue: Queue,
     nmis: Nmis,
+    /// The window that the kernel crate asks for, as the block wants it.
+    wish: u64,
     /// Behind the instruction that exited.
     next_rip: Option<u64>,
     tag: Option<Tag>,
@@ -118,15 +124,19 @@ impl SvmVcpu {
             self.nmis = Nmis::Open;
         }
         let shadow = self.vmcb().control.shadow & SHADOW != 0;
-        let event = self.queue.take(self.nmis == Nmis::Open && !shadow);
+        let open = self.rflags() & rflags::IF != 0 && !shadow;
+        let nmi = self.nmis == Nmis::Open && !shadow;
+        let event = self.queue.take(Open { interrupt: open, nmi });
         if event == Some(Event::Nmi) {
             self.nmis = Nmis::Blocked;
             self.change(clean::INTERCEPTS).control.intercept_misc1 |= misc1::IRET;
         }
+        self.set_window(if self.queue.interrupt() { ANY } else { self.wish });
+        let protected = self.vmcb().save.cr0 & cr0::PE != 0;
         let control = &mut self.change(0).control;
         // Neither field has a clean bit.
         control.tlb_control = if flush { FLUSH_ALL } else { 0 };
-        control.event = event.map_or(0, inject);
+        control.event = event.map_or(0, |event| inject(event, protected));
         if !self.checked {
             check::check(self.vmcb(), &cpu::limits())?;
             self.checked = true;
@@ -191,6 +201,7 @@ impl VendorVcpu for SvmVcpu {
             xstate,
             queue: Queue::new(),
             nmis: Nmis::Open,
+            wish: 0,
             next_rip: None,
             tag: None,
             loaded: None,
@@ -318,7 +329,9 @@ impl VendorVcpu for SvmVcpu {
             Meaning::Exit(exit) => {
                 match exit {
                     Exit::Interrupt => machine::take_pending(),
-                    Exit::Window => self.set_window(0),
+                    // Only for an interrupt that waits in the queue.
+                    Exit::Window if self.wish == 0 => return Exit::Handled,
+                    Exit::Window => self.wish = 0,
                     _ => {}
                 }
                 exit
@@ -355,15 +368,13 @@ impl VendorVcpu for SvmVcpu {
     }
 
     fn want_window(&mut self, on: bool) {
-        // V_IGN_TPR: the kernel crate has looked at the TPR (15.21.4).
-        let any = vintr::IRQ | vintr::IGNORE_TPR | vintr::PRIORITY;
-        self.set_window(if on { any } else { 0 });
+        self.wish = if on { ANY } else { 0 };
     }
 
     fn want_priority(&mut self, class: u8) {
         // The CPU compares V_INTR_PRIO with V_TPR (15.21.4).
         let priority = u64::from(class) << vintr::PRIORITY_SHIFT;
-        self.set_window(if class != 0 { vintr::IRQ | priority } else { 0 });
+        self.wish = if class != 0 { vintr::IRQ | priority } else { 0 };
     }
 
     fn tpr(&self) -> u8 {
@@ -389,6 +400,7 @@ impl VendorVcpu for SvmVcpu {
         self.regs = context.gpr;
         self.queue = Queue::new();
         self.nmis = Nmis::Open;
+        self.wish = 0;
         self.next_rip = None;
         self.checked = false;
         let vmcb = self.change(clean::ALL);
@@ -452,8 +464,5 @@ impl VendorVcpu for SvmVcpu {
         if let Err(why) = check::check(self.vmcb(), &cpu::limits()) {
             line(&format!("svm: the block breaks a rule: {why}"));
         }
-        let paging = if c.nested & NESTED_ENABLE != 0 { "on" } else { "off" };
-        let pae = self.vmcb().save.cr4 & cr4::PAE != 0;
-        line(&format!("svm: nested paging {paging}, PAE {pae}"));
     }
 }

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VT-x on the CPUs themselves: is it there, which parts of it, each CPU's
+//! VMXON region, and its TLB.
+// UNSAFETY: CR4, VMXON, INVEPT, INVVPID.
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+use spin::{Mutex, Once};
+
+use crate::addr::CpuId;
+use crate::exit::Role;
+use crate::stage2;
+use crate::vendor::regs::{cr0, cr4};
+use crate::vendor::tags::{Tag, Tags};
+use crate::vendor::vmx::controls::{Capabilities, Controls, choose};
+use crate::vendor::vmx::layout::capability as msr;
+use crate::vendor::vmx::permit;
+use crate::vendor::vmx::state::Owned;
+use crate::x86::host_page::HostPages;
+use crate::x86::percpu::MAX_CPUS;
+use crate::x86::{cpu, time, vcpu};
+
+/// IA32_FEATURE_CONTROL (SDM Vol. 3, 24.7).
+const LOCKED: u64 = 1 << 0;
+const VMX_OUTSIDE_SMX: u64 = 1 << 2;
+/// VPIDs are 16 bits (SDM Vol. 3, 29.1).
+const LAST_VPID: u32 = 0xffff;
+
+/// No run of a guest is longer, should an interrupt fail to end it. (Bochs 2.7
+/// forgets to look for interrupts as long as a guest that was entered with IF
+/// clear leaves it so.)
+const LONGEST_MS: u64 = 10;
+
+/// What the CPUs have.
+#[derive(Debug)]
+pub struct Features {
+    pub controls: Controls,
+    pub owned: Owned,
+    /// Where the VMX-preemption timer begins at each entry: [`LONGEST_MS`].
+    pub timer: u32,
+    /// What a VMCS begins with.
+    pub revision: u32,
+}
+
+struct Maps {
+    closed_ports: HostPages,
+    open_ports: HostPages,
+    msrs: HostPages,
+}
+
+/// Machine addresses of a role's maps.
+pub struct MapAddresses {
+    pub ports_a: u64,
+    pub ports_b: u64,
+    pub msrs: u64,
+}
+
+static FEATURES: Once<Features> = Once::new();
+static MAPS: Once<Mutex<Maps>> = Once::new();
+static TAGS: [Mutex<Tags>; MAX_CPUS] = [const { Mutex::new(Tags::new()) }; MAX_CPUS];
+static REGIONS: [Once<HostPages>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
+
+/// The CPU has VMX (24.6).
+pub fn present() -> bool {
+    cpu::cpuid(1, 0)[2] & 1 << 5 != 0
+}
+
+/// Can the core live on it? Learns what it has.
+pub fn probe() -> Result<(), &'static str> {
+    if !present() {
+        return Err("the CPU has no VT-x (VMX): leave out vendor=vmx, or give the virtual \
+            machine a CPU with vmx (QEMU: -cpu host,+vmx, and kvm_intel nested=1)");
+    }
+    allowed()?;
+    let read = |index: u32| cpu::rdmsr_safe(index).unwrap_or(0);
+    let basic = read(msr::BASIC);
+    // TRUE_PIN to TRUE_ENTRY lie in the order of PIN to ENTRY (A.2).
+    let pick = |index: u32| {
+        read(if basic >> 55 & 1 == 1 { index - msr::PIN + msr::TRUE_PIN } else { index })
+    };
+    let primary = pick(msr::PRIMARY);
+    let secondary = if primary >> 63 == 1 { read(msr::SECONDARY) } else { 0 };
+    // Only there with EPT or VPID (A.10).
+    let tables = secondary >> 32 & (1 << 1 | 1 << 5) != 0;
+    let capabilities = Capabilities {
+        pin: pick(msr::PIN),
+        primary,
+        exit: pick(msr::EXIT),
+        entry: pick(msr::ENTRY),
+        secondary,
+        ept_vpid: if tables { read(msr::EPT_VPID) } else { 0 },
+    };
+    let controls = choose(&capabilities)?;
+    if !controls.large_1g {
+        stage2::without_huge_leaves();
+    }
+    FEATURES.call_once(|| Features {
+        controls,
+        owned: Owned {
+            // Unrestricted guest takes PE and PG out (A.7).
+            cr0_fixed: read(msr::CR0_FIXED0) & !(cr0::PE | cr0::PG),
+            cr4_fixed: read(msr::CR4_FIXED0),
+            cr4_allowed: vcpu::limits().cr4,
+        },
+        // Ticks of the TSC, shifted by bits 4:0 (A.6).
+        timer: u32::try_from((LONGEST_MS * time::khz()) >> (read(msr::MISC) & 0x1f))
+            .unwrap_or(u32::MAX),
+        revision: basic as u32 & 0x7fff_ffff,
+    });
+    MAPS.call_once(|| {
+        let mut closed_ports = HostPages::new(permit::PORT_BYTES / 4096);
+        permit::close_ports(closed_ports.bytes());
+        let mut msrs = HostPages::new(permit::MSR_BYTES / 4096);
+        permit::fill_msrs(msrs.bytes());
+        let open_ports = HostPages::new(permit::PORT_BYTES / 4096);
+        Mutex::new(Maps { closed_ports, open_ports, msrs })
+    });
+    Ok(())
+}
+
+/// Firmware may have forbidden VMX; if it left the lock open, we allow it.
+fn allowed() -> Result<(), &'static str> {
+    let Some(control) = cpu::rdmsr_safe(msr::FEATURE_CONTROL) else {
+        // Some virtual machines have no such register, and no ban.
+        return Ok(());
+    };
+    if control & LOCKED == 0 {
+        // SAFETY: allows VMXON and nothing else.
+        if unsafe { cpu::wrmsr_safe(msr::FEATURE_CONTROL, control | LOCKED | VMX_OUTSIDE_SMX) } {
+            return Ok(());
+        }
+    } else if control & VMX_OUTSIDE_SMX != 0 {
+        return Ok(());
+    }
+    Err("VT-x is switched off (IA32_FEATURE_CONTROL is locked without it): turn virtualization \
+        on in the firmware setup")
+}
+
+/// What was learnt; [`probe`] has succeeded before a vCPU is made.
+pub fn features() -> &'static Features {
+    match FEATURES.get() {
+        Some(features) => features,
+        None => panic!("vmx: used before it was probed"),
+    }
+}
+
+/// Enters VMX operation on the running CPU.
+pub fn enable_cpu() -> Result<(), &'static str> {
+    let here = cpu::current();
+    let Some(region) = REGIONS.get(here.0 as usize) else {
+        return Err("more CPUs than the core runs on");
+    };
+    allowed()?;
+    let region = region.call_once(|| {
+        let mut region = HostPages::new(1);
+        region.bytes()[..4].copy_from_slice(&features().revision.to_le_bytes());
+        region
+    });
+    let address = region.address();
+    let failed: u8;
+    // SAFETY: CR4 gets the bits that VMX operation wants (24.8), PE, NE and PG
+    // of CR0 are set since boot; the region is a page of this CPU's own.
+    unsafe {
+        asm!("mov {0}, cr4", "or {0}, {1}", "mov cr4, {0}",
+            out(reg) _, in(reg) features().owned.cr4_fixed | cr4::VMXE, options(nostack));
+        asm!("vmxon [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) failed,
+            options(nostack));
+    }
+    if failed != 0 {
+        return Err("this CPU refuses VMXON: is another hypervisor or firmware using VT-x?");
+    }
+    // What an earlier user of VT-x left in the TLB.
+    invept(2, 0);
+    Ok(())
+}
+
+/// A tag for this CPU: the old one if it still is good, else a new one, after
+/// a flush of all when tags were used up.
+pub fn tag(here: CpuId, old: Option<Tag>) -> Tag {
+    let Some(tags) = TAGS.get(here.0 as usize) else {
+        panic!("vmx: CPU {} is not enabled", here.0);
+    };
+    let mut tags = tags.lock();
+    if let Some(tag) = old
+        && tags.good(here, tag)
+    {
+        return tag;
+    }
+    let (tag, flush) = tags.fresh(here, LAST_VPID);
+    if flush && features().controls.vpid {
+        invvpid_all();
+    }
+    tag
+}
+
+/// Flushes what this CPU's TLB has of the tables that this EPTP names.
+pub fn flush(eptp: u64) {
+    if features().controls.invept_single { invept(1, eptp) } else { invept(2, 0) }
+}
+
+/// Types 1 and 2: a single context, all contexts (SDM Vol. 3, 31.3, INVEPT).
+fn invept(kind: u64, eptp: u64) {
+    let descriptor = [eptp, 0];
+    // SAFETY: only flushes; the type is one that `choose` has found.
+    unsafe {
+        asm!("invept {}, [{}]", in(reg) kind, in(reg) &raw const descriptor, options(nostack));
+    }
+}
+
+/// Type 2: all contexts (INVVPID).
+fn invvpid_all() {
+    let descriptor = [0u64; 2];
+    // SAFETY: as above.
+    unsafe {
+        asm!("invvpid {}, [{}]", in(reg) 2u64, in(reg) &raw const descriptor, options(nostack));
+    }
+}
+
+/// Where the CPU finds a role's maps.
+pub fn maps(role: Role) -> MapAddresses {
+    let Some(maps) = MAPS.get() else {
+        panic!("vmx: used before it was probed");
+    };
+    let maps = maps.lock();
+    let ports_a = match role {
+        Role::Control => maps.open_ports.address(),
+        Role::Guest => maps.closed_ports.address(),
+    };
+    MapAddresses { ports_a, ports_b: ports_a + 4096, msrs: maps.msrs.address() }
+}
+
+/// Hides a UART's ports from the control domain, or none.
+pub fn set_console_ports(first: Option<u16>) {
+    if let Some(maps) = MAPS.get() {
+        permit::open_ports(maps.lock().open_ports.bytes(), first);
+    }
+}
