@@ -33,6 +33,18 @@ pub fn spin_us(us: u64) {
     }
 }
 
+/// Spins until `done`; false when that took longer than `ms`.
+pub fn wait_until(ms: u64, mut done: impl FnMut() -> bool) -> bool {
+    let end = tsc() + ms * khz();
+    while !done() {
+        if tsc() > end {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
+}
+
 /// Reads an MSR; faults when there is none.
 pub fn rdmsr(index: u32) -> u64 {
     let (low, high): (u32, u32);

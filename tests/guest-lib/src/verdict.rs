@@ -50,6 +50,17 @@ macro_rules! check_eq {
     };
 }
 
+/// The value of a result; its error is a failure.
+#[macro_export]
+macro_rules! ok {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return Err($crate::failure!("{}: {:?}", stringify!($result), error)),
+        }
+    };
+}
+
 /// The verdict "failure" with the line and a text.
 #[macro_export]
 macro_rules! failure {

@@ -44,9 +44,11 @@ fn warm_up() {
         println!("HVTEST-NOTE warm-up: {verdict:?}");
     }
     let mut config = crate::child::config("warm-up");
-    config.vcpus = 32;
-    if let Err(status) = crate::host::create(&config) {
-        println!("HVTEST-NOTE warm-up: {status:?}");
+    config.vcpus = 64;
+    for _ in 0..2 {
+        if let Err(status) = crate::host::create(&config) {
+            println!("HVTEST-NOTE warm-up: {status:?}");
+        }
     }
     crate::baseline::sweep();
 }

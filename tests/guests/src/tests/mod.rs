@@ -21,10 +21,66 @@ tests! {
     hypercall_other_vendor
     denied_calls
     console_write
+    log_and_trace
+
+    event_ipi
+    event_interdomain
+    event_arguments
+    event_limit
+    event_close_rebind
+    event_priority
+    event_early
+    event_hostile_words
+
     memory_fault
+    populate_arguments
+    populate_exhausted
+    release_populate
+    release_arguments
+    release_stale_tlb
+    frames_come_zeroed
+    pool_scrubbed
+    foreign_unmapped
+    foreign_arguments
+    foreign_zombie
+    control_confined
+
+    domain_info
+    domain_arguments
+    domain_rounds
+    domain_many
+    context_round_trip
+    context_refused
     triple_fault
     pause_unpause
     destroy_running
-    event_ipi
+    destroy_in_steps
+    shutdown_reasons
+    shutdown_request
+
     smp_bringup
+    real_mode
+    nmi
+    timer
+    time_steady
+    halt_wakes
+    halt_interrupts_off
+    cpuid_policy
+    msr_policy
+    apic_registers
+    control_registers
+    control_registers_refused
+    xsetbv_policy
+    instructions
+    ports
+    debug_storm
+    alignment_storm
+    pause_infinite
+
+    affinity
+    weight_share
+    cap
+
+    fuzz_calls
+    fuzz_registers
 }
