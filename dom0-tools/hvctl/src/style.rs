@@ -89,14 +89,16 @@ pub fn put_bytes(bytes: &[u8]) {
     }
 }
 
-/// A line on standard error that the next one replaces; only on a terminal.
+/// A line on standard error that the next one replaces; only where a person
+/// sits at a terminal, so neither in a log nor in a script.
 pub struct Progress {
     on: bool,
 }
 
 impl Progress {
     pub fn new() -> Self {
-        Self { on: std::io::stderr().is_terminal() }
+        let on = std::io::stderr().is_terminal() && std::io::stdin().is_terminal();
+        Self { on }
     }
 
     pub fn say(&self, text: &str) {

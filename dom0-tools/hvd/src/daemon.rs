@@ -93,6 +93,9 @@ pub struct Daemon {
     pub journal: Arc<Journal>,
     /// The core's log has new text.
     pub log_news: Notify,
+    /// Frames of the pool in use while there was no guest, if there ever was
+    /// such a moment: what the core needs for itself.
+    pub quiet_frames: Mutex<Option<u64>>,
     entries: Mutex<Vec<Arc<Entry>>>,
 }
 
@@ -133,6 +136,7 @@ impl Daemon {
             paths,
             journal: Arc::default(),
             log_news: Notify::new(),
+            quiet_frames: Mutex::default(),
             entries: Mutex::default(),
         })
     }
@@ -221,6 +225,7 @@ impl Daemon {
             let live = entry.live();
             document.managed = true;
             document.created_unix = Some(live.record.created_unix);
+            document.started_unix = Some(live.record.started_unix);
             document.restarts = live.record.restarts;
             document.spec = with_spec.then(|| live.record.spec.clone());
         }

@@ -5,10 +5,12 @@ use crate::daemon::Daemon;
 use crate::problem::Answer;
 use crate::record;
 use hv_abi::domain::{DomainInfo, state};
+use hv_abi::host::HostInfo;
 use hv_abi::{ABI_MAJOR, DOM_CONTROL, DomainId};
 use hv_client::Calls;
 use hv_toolstack::api::{Check, Doctor};
 use hv_toolstack::domain;
+use std::sync::PoisonError;
 
 fn check(name: &str, ok: bool, text: String, hint: &str) -> Check {
     Check { name: name.into(), ok, text, hint: (!ok && !hint.is_empty()).then(|| hint.into()) }
@@ -25,6 +27,45 @@ fn none_or(list: &[String], what: &str) -> String {
         0 => format!("no {what}"),
         n => format!("{n} {what}: {}", list.join(", ")),
     }
+}
+
+/// Whether frames were lost. The core keeps tables in the pool too, so only a
+/// moment without guests can be compared: with the first such moment.
+fn frames(daemon: &Daemon, host: &HostInfo, guests: &[DomainInfo]) -> Check {
+    let owned: u64 = guests.iter().map(|info| info.pages).sum();
+    let used = host.pool_pages.saturating_sub(host.free_pages);
+    let quiet = note_quiet(daemon, used, guests);
+    let mut ok = used >= owned;
+    let mut text = format!("{used} frames of the pool are in use, {owned} of them guests'");
+    if let (Some(before), true) = (quiet, guests.is_empty()) {
+        ok = used <= before;
+        text = format!("{used} frames of the pool are in use; {before} before the first guest");
+    }
+    check(
+        "frames",
+        ok,
+        text,
+        "frames of a destroyed domain return with their last mapping: does a program hold one?",
+    )
+}
+
+/// Remembers how many frames are in use without guests.
+fn note_quiet(daemon: &Daemon, used: u64, guests: &[DomainInfo]) -> Option<u64> {
+    let mut quiet = daemon.quiet_frames.lock().unwrap_or_else(PoisonError::into_inner);
+    if quiet.is_none() && guests.is_empty() {
+        *quiet = Some(used);
+    }
+    *quiet
+}
+
+/// Takes the measure by which [`run`] finds lost frames; to be called before
+/// the first domain is made.
+pub fn prepare(daemon: &Daemon) -> Answer<()> {
+    let host = daemon.core.host_info()?;
+    let mut domains = daemon.core.domains()?;
+    domains.retain(|info| info.domain as DomainId != DOM_CONTROL);
+    note_quiet(daemon, host.pool_pages.saturating_sub(host.free_pages), &domains);
+    Ok(())
 }
 
 /// Looks at everything.
@@ -52,14 +93,7 @@ pub fn run(daemon: &Daemon) -> Answer<Doctor> {
         "`hvctl dmesg` has a line for each; this is a bug of the core, please report it",
     );
 
-    let owned: u64 = guests.iter().map(|info| info.pages).sum();
-    let used = host.pool_pages - host.free_pages.min(host.pool_pages);
-    let frames = check(
-        "frames",
-        used == owned,
-        format!("{used} frames of the pool are in use, the guests own {owned}"),
-        "frames of a destroyed domain return with their last mapping: does a program still hold one?",
-    );
+    let frames = frames(daemon, &host, &guests);
 
     let dying = names(&guests, |info| info.state & state::DYING != 0);
     let dying = check(

@@ -46,6 +46,7 @@ pub async fn serve(
     let daemon = Daemon::new(core, paths.clone());
     watch::start(&daemon)?;
     adopt::run(&daemon).await?;
+    doctor::prepare(&daemon)?;
     // A socket file that a killed daemon left: the lock says it is nobody's.
     let socket = paths.socket();
     let _ = std::fs::remove_file(&socket);

@@ -62,6 +62,7 @@ pub async fn create(daemon: Arc<Daemon>, request: CreateRequest, cancel: Cancel)
         id: None,
         console_port: 0,
         created_unix: unix_ms() / 1000,
+        started_unix: 0,
         restarts: 0,
         spec: request.spec,
     });
@@ -102,6 +103,7 @@ pub async fn bring_up(
         let ring = Ring::open(&*core, built.id(), built.console_port).map_err(no)?;
         record.id = Some(built.id());
         record.console_port = built.console_port;
+        record.started_unix = unix_ms() / 1000;
         record::store(&paths, &record).map_err(|e| {
             let message = format!("cannot write the domain's record: {e}");
             Problem::new("failed", message).hint("is the file system of /run full?")

@@ -25,6 +25,8 @@ pub struct Record {
     pub console_port: u32,
     /// When it was made first, in seconds since 1970.
     pub created_unix: u64,
+    /// When its present life began.
+    pub started_unix: u64,
     /// How often it was started again.
     pub restarts: u32,
     /// What it is made from.

@@ -59,6 +59,8 @@ pub struct Domain {
     pub managed: bool,
     /// When it was made.
     pub created_unix: Option<u64>,
+    /// When its present life began: when it was made or last restarted.
+    pub started_unix: Option<u64>,
     /// How often it was started again.
     pub restarts: u32,
     /// Memory it owns.
@@ -102,6 +104,7 @@ impl From<&DomainInfo> for Domain {
             reason_text: reason.map(|_| domain::reason_text(info)),
             managed: false,
             created_unix: None,
+            started_unix: None,
             restarts: 0,
             memory_bytes: info.pages * PAGE_SIZE,
             max_memory_bytes: info.max_pages.saturating_mul(PAGE_SIZE),

@@ -94,13 +94,13 @@ pub async fn uptime(c: &Context, names: &[String]) -> Outcome<()> {
     let host_seconds = host.uptime_ns / 1_000_000_000;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |d| d.as_secs());
-    let since = |created: u64| now.saturating_sub(created);
+    let since = |started: u64| now.saturating_sub(started);
     let found = domains::some(c, names).await?.body.domains;
     let uptimes = found.into_iter().map(|d| Uptime {
         id: d.id,
         seconds: match d.id {
             0 => Some(host_seconds),
-            _ => d.created_unix.map(since),
+            _ => d.started_unix.map(since),
         },
         name: d.name,
     });

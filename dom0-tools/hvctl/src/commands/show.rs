@@ -5,7 +5,7 @@ use crate::style::Paint;
 use crate::table::Side::{Left, Right};
 use crate::table::{Table, pairs};
 use hv_toolstack::api::{Doctor, Domain, Event, Host, Trace, Vcpu};
-use hv_toolstack::units::{format_cpu_time, format_size, format_uptime};
+use hv_toolstack::units::{format_cpu_time, format_uptime};
 
 fn mib(bytes: u64) -> String {
     (bytes >> 20).to_string()
@@ -138,7 +138,7 @@ pub fn host(h: &Host, paint: Paint) -> String {
             ("of the core", format!("{} KiB", m.core_bytes >> 10)),
             (
                 "heap of the core",
-                format!("{} of {}", format_size(h.heap.used_bytes), format_size(h.heap.size_bytes)),
+                format!("{} of {} KiB", h.heap.used_bytes >> 10, h.heap.size_bytes >> 10),
             ),
             ("domains", n.domains.to_string()),
             ("vcpus", n.vcpus.to_string()),
@@ -221,14 +221,15 @@ fn clock(unix_ms: u64) -> String {
 /// The core's log with its warnings and errors painted.
 pub fn log(text: &str, paint: Paint) -> String {
     let line = |line: &str| {
-        let level = |word: &str| line.contains(word);
         let (body, end) = match line.strip_suffix('\n') {
             Some(body) => (body, "\n"),
             None => (line, ""),
         };
-        if level(" ERROR ") || level("PANIC:") {
+        // "[    s.uuuuuu] level room: text"
+        let level = body.split_once("] ").map_or("", |(_, rest)| rest);
+        if level.starts_with("error ") || body.contains("PANIC:") {
             paint.red(body) + end
-        } else if level(" WARN ") {
+        } else if level.starts_with("warn ") {
             paint.yellow(body) + end
         } else {
             line.into()
