@@ -74,8 +74,13 @@ pub fn get_context(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer 
 pub fn info(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
     let domain = table::named(domain)?;
     let vcpu = find(&domain, vcpu)?;
+    // One that still waits in a queue won't come on a CPU either.
+    let state = match vcpu.state() {
+        run_state::READY if !domain.runnable() => run_state::STOPPED,
+        state => state,
+    };
     let info = VcpuInfo {
-        state: vcpu.state(),
+        state,
         cpu: vcpu.last_cpu().0,
         affinity: vcpu.affinity.load(Ordering::Relaxed),
         run_ns: clock::nanoseconds(vcpu.times.run.load(Ordering::Relaxed)),
