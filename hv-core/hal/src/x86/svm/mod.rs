@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! AMD-V (APM Vol. 2, chapter 15). `cpu` finds and enables it, `entry` is the
-//! world switch, `vcpu` joins them to what `vendor::svm` knows.
+//! world switch, `setup`, `run` and `vcpu` join them to what `vendor::svm`
+//! knows.
 
 mod cpu;
 mod entry;
+mod run;
+mod setup;
 mod vcpu;
 
 pub use cpu::{enable_cpu, present, probe, set_console_ports};

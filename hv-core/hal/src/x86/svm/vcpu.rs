@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A vCPU on AMD-V: its control block, and what is decided before and after
-//! each run.
-// UNSAFETY: its control block as a structure, and the world switch.
+//! A vCPU on AMD-V: its control block and what goes with it, as [`VendorVcpu`]
+//! asks. `run` has what is done at each run.
+// UNSAFETY: its control block as a structure.
 #![allow(unsafe_code)]
 
 use alloc::format;
 use core::ptr::NonNull;
 
-use super::{cpu, entry};
+use super::run::ANY;
+use super::{cpu, entry, setup};
 use crate::addr::{CpuId, Frame};
-use crate::exit::gpr::{RAX, RCX, RDX, RSP};
+use crate::exit::gpr::{RAX, RSP};
 use crate::exit::{Event, Exit, Role};
 use crate::stage2::{Stage2, TableFrames};
 use crate::vendor::context::long_mode_active;
-use crate::vendor::queue::{Open, Queue};
-use crate::vendor::regs::{cr0, dr6, efer, msr, rflags};
-use crate::vendor::svm::decode::{Meaning, cut_short, decode, inject};
-use crate::vendor::svm::layout::{
-    FLUSH_ALL, NESTED_ENABLE, SHADOW, Vmcb, clean, misc1, misc2, vintr,
-};
+use crate::vendor::queue::Queue;
+use crate::vendor::regs::{dr6, efer, msr, rflags};
+use crate::vendor::svm::layout::{SHADOW, Vmcb, clean, misc1, vintr};
 use crate::vendor::svm::{check, state};
 use crate::vendor::tags::Tag;
 use crate::x86::vcpu::VendorVcpu;
@@ -26,46 +24,9 @@ use crate::x86::xstate::Xstate;
 use crate::x86::{cpu as machine, mem};
 use hv_abi::vcpu::VcpuContext;
 
-/// #DB, #AC, #MC. The first two always (a guest could make the CPU deliver
-/// them without end: Xen's XSA-156), the last as it is the machine's.
-const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
-/// Intercepts of every vCPU (APM Vol. 2, 15.9, 15.13).
-const MISC1: u32 = misc1::INTR
-    | misc1::NMI
-    | misc1::INIT
-    | misc1::RDPMC
-    | misc1::CPUID
-    | misc1::RSM
-    | misc1::INVD
-    | misc1::HLT
-    | misc1::INVLPGA
-    | misc1::IOIO
-    | misc1::MSR
-    | misc1::SHUTDOWN;
-const MISC2: u32 = misc2::VMRUN
-    | misc2::VMMCALL
-    | misc2::VMLOAD
-    | misc2::VMSAVE
-    | misc2::STGI
-    | misc2::CLGI
-    | misc2::SKINIT
-    | misc2::MONITOR
-    | misc2::MWAIT
-    | misc2::MWAIT_ARMED
-    | misc2::XSETBV
-    | misc2::RDPRU;
-/// PAUSEs in a row, each within the threshold's cycles of the last, that make
-/// an exit (15.14.4); plain spinning of a short lock stays below.
-const PAUSE_COUNT: u16 = 3000;
-const PAUSE_THRESHOLD: u16 = 128;
-
-/// A virtual interrupt that only waits for IF. V_IGN_TPR: the kernel crate has
-/// looked at the TPR (15.21.4).
-const ANY: u64 = vintr::IRQ | vintr::IGNORE_TPR | vintr::PRIORITY;
-
 /// Whether the guest takes NMIs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Nmis {
+pub(super) enum Nmis {
     Open,
     /// From injection to IRET, which is intercepted.
     Blocked,
@@ -76,20 +37,20 @@ enum Nmis {
 /// See [`VendorVcpu`].
 pub struct SvmVcpu {
     block: NonNull<Vmcb>,
-    frame: Frame,
+    pub(super) frame: Frame,
     /// rax and rsp are in the block.
-    regs: [u64; 16],
+    pub(super) regs: [u64; 16],
     xstate: Xstate,
-    queue: Queue,
-    nmis: Nmis,
+    pub(super) queue: Queue,
+    pub(super) nmis: Nmis,
     /// The window that the kernel crate asks for, as the block wants it.
-    wish: u64,
+    pub(super) wish: u64,
     /// Behind the instruction that exited.
-    next_rip: Option<u64>,
-    tag: Option<Tag>,
+    pub(super) next_rip: Option<u64>,
+    pub(super) tag: Option<Tag>,
     loaded: Option<CpuId>,
     /// The block was checked since it was filled.
-    checked: bool,
+    pub(super) checked: bool,
 }
 
 // SAFETY: the block belongs to this vCPU alone and lies in memory that every
@@ -97,80 +58,22 @@ pub struct SvmVcpu {
 unsafe impl Send for SvmVcpu {}
 
 impl SvmVcpu {
-    fn vmcb(&self) -> &Vmcb {
+    pub(super) fn vmcb(&self) -> &Vmcb {
         // SAFETY: a page of the direct map that this vCPU took and owns; the
         // CPU writes it only in `entry::run`, which has `&mut self`.
         unsafe { self.block.as_ref() }
     }
 
     /// The block, to be changed; `clean` bits of what will be.
-    fn change(&mut self, bits: u32) -> &mut Vmcb {
+    pub(super) fn change(&mut self, bits: u32) -> &mut Vmcb {
         // SAFETY: as above.
         let vmcb = unsafe { self.block.as_mut() };
         vmcb.control.clean &= !bits;
         vmcb
     }
 
-    /// What must be so before each run. An error is the core's own.
-    fn prepare(&mut self, here: CpuId) -> Result<(), &'static str> {
-        let (tag, flush) = cpu::tag(here, self.tag);
-        if self.tag != Some(tag) {
-            self.tag = Some(tag);
-            self.change(clean::ASID).control.asid = tag.number();
-        }
-        if let Nmis::Leaving(at) = self.nmis
-            && at != self.rip()
-        {
-            self.nmis = Nmis::Open;
-        }
-        let shadow = self.vmcb().control.shadow & SHADOW != 0;
-        let open = self.rflags() & rflags::IF != 0 && !shadow;
-        let nmi = self.nmis == Nmis::Open && !shadow;
-        let event = self.queue.take(Open { interrupt: open, nmi });
-        if event == Some(Event::Nmi) {
-            self.nmis = Nmis::Blocked;
-            self.change(clean::INTERCEPTS).control.intercept_misc1 |= misc1::IRET;
-        }
-        self.set_window(if self.queue.interrupt() { ANY } else { self.wish });
-        let protected = self.vmcb().save.cr0 & cr0::PE != 0;
-        let control = &mut self.change(0).control;
-        // Neither field has a clean bit.
-        control.tlb_control = if flush { FLUSH_ALL } else { 0 };
-        control.event = event.map_or(0, |event| inject(event, protected));
-        if !self.checked {
-            check::check(self.vmcb(), &cpu::limits())?;
-            self.checked = true;
-        }
-        Ok(())
-    }
-
-    /// What an exit leaves to do, whatever its reason.
-    fn settle(&mut self) {
-        let control = &mut self.change(0).control;
-        control.event = 0;
-        if let Some(event) = cut_short(control.exit_int_info) {
-            if event == Event::Nmi {
-                self.nmis = Nmis::Open;
-            }
-            self.queue.put(event);
-        }
-    }
-
-    fn set_window(&mut self, bits: u64) {
-        let on = bits != 0;
-        let old = self.vmcb().control.vintr & !vintr::TPR;
-        if old == bits | vintr::MASKING {
-            return;
-        }
-        let control = &mut self.change(clean::TPR | clean::INTERCEPTS).control;
-        control.vintr = control.vintr & vintr::TPR | vintr::MASKING | bits;
-        if on {
-            control.intercept_misc1 |= misc1::VINTR;
-        } else {
-            control.intercept_misc1 &= !misc1::VINTR;
-        }
-    }
-
+    /// EFER, by the kernel crate for the guest. LME can't change while paging
+    /// is on (APM Vol. 2, 14.6).
     fn set_efer(&mut self, value: u64) -> bool {
         let save = &self.vmcb().save;
         let was = save.efer;
@@ -207,28 +110,7 @@ impl VendorVcpu for SvmVcpu {
             loaded: None,
             checked: false,
         };
-        let features = cpu::features();
-        let (ports, msrs) = cpu::maps(role);
-        let control = &mut new.change(clean::ALL).control;
-        control.intercept_exceptions = EXCEPTIONS;
-        control.intercept_misc1 = MISC1;
-        control.intercept_misc2 = MISC2;
-        // The control domain owns the machine's caches, but may not throw
-        // away what others wrote (INVD); a guest's flush would only hurt
-        // others (15.13).
-        if role == Role::Guest {
-            control.intercept_misc2 |= misc2::WBINVD;
-        }
-        if features.pause_count {
-            control.intercept_misc1 |= misc1::PAUSE;
-            control.pause_count = PAUSE_COUNT;
-            control.pause_threshold = if features.pause_threshold { PAUSE_THRESHOLD } else { 0 };
-        }
-        control.iopm = ports;
-        control.msrpm = msrs;
-        control.vintr = vintr::MASKING;
-        control.nested = NESTED_ENABLE;
-        control.nested_cr3 = root.root().address();
+        setup::fill(&mut new.change(clean::ALL).control, role, root.root());
         Some(new)
     }
 
@@ -308,47 +190,9 @@ impl VendorVcpu for SvmVcpu {
         let Some(here) = self.loaded else {
             return Exit::Failed("entered without being loaded", 0);
         };
-        if let Err(why) = self.prepare(here) {
-            return Exit::Failed(why, self.rip());
-        }
-        self.next_rip = None;
-        let regs = &raw mut self.regs;
-        // SAFETY: this CPU has SVM on (`load` needed it), interrupts are off
-        // as always in the core, the block is ours alone and was checked, and
-        // the tables are those of this vCPU's domain.
-        unsafe { entry::run(self.frame.address(), regs, cpu::host_state(here)) };
-        self.settle();
-        let features = cpu::features();
-        let (rcx, rdx) = (self.regs[RCX], self.regs[RDX]);
-        let (meaning, next) = decode(self.vmcb(), rcx, rdx, features.next_rip);
-        self.next_rip = next;
-        if features.clean {
-            self.change(0).control.clean = clean::ALL;
-        }
-        match meaning {
-            Meaning::Exit(exit) => {
-                match exit {
-                    Exit::Interrupt => machine::take_pending(),
-                    // Only for an interrupt that waits in the queue.
-                    Exit::Window if self.wish == 0 => return Exit::Handled,
-                    Exit::Window => self.wish = 0,
-                    _ => {}
-                }
-                exit
-            }
-            Meaning::Iret => {
-                self.nmis = Nmis::Leaving(self.rip());
-                self.change(clean::INTERCEPTS).control.intercept_misc1 &= !misc1::IRET;
-                Exit::Handled
-            }
-            Meaning::Invalid => {
-                self.change(clean::ALL);
-                let why = check::check(self.vmcb(), &cpu::limits());
-                Exit::Failed(
-                    why.err().unwrap_or("VMRUN refused a block that passes every check"),
-                    self.rip(),
-                )
-            }
+        match self.prepare(here) {
+            Ok(()) => self.run(here),
+            Err(why) => Exit::Failed(why, self.rip()),
         }
     }
 
@@ -403,6 +247,8 @@ impl VendorVcpu for SvmVcpu {
         self.wish = 0;
         self.next_rip = None;
         self.checked = false;
+        // The TLB may hold translations of another CR3 or PCID.
+        self.tag = None;
         let vmcb = self.change(clean::ALL);
         vmcb.control.shadow = 0;
         vmcb.control.intercept_misc1 &= !misc1::IRET;

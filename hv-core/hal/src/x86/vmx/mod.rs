@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VT-x (SDM Vol. 3, chapters 24 to 31). `cpu` finds and enables it, `entry`
-//! is the world switch, `vcpu` joins them to what `vendor::vmx` knows. What
+//! is the world switch, `setup`, `run` and `vcpu` join them to what
+//! `vendor::vmx` knows. What
 //! AMD-V keeps in its block or its CPU and VT-x does not: `fields` (the VMCS is reached
-//! by instructions), `host` (state of the host) and `live` (registers that
+//! by instructions), `host` (state of the host), `control` and `live` (registers that
 //! software has to switch).
 
+mod control;
 mod cpu;
 mod entry;
 mod fields;
 mod host;
 mod live;
+mod run;
+mod setup;
 mod vcpu;
 
 pub use cpu::{enable_cpu, present, probe, set_console_ports};

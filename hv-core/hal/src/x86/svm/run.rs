@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One run of a vCPU on AMD-V: what is decided before and after it.
+// UNSAFETY: the world switch; INT for a #MC that ended a run.
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+
+use super::vcpu::{Nmis, SvmVcpu};
+use super::{cpu, entry};
+use crate::addr::CpuId;
+use crate::exit::gpr::{RCX, RDX};
+use crate::exit::{Event, Exit};
+use crate::vendor::queue::Open;
+use crate::vendor::regs::{cr0, rflags};
+use crate::vendor::svm::check;
+use crate::vendor::svm::decode::{Meaning, cut_short, decode, inject};
+use crate::vendor::svm::layout::{FLUSH_ALL, SHADOW, clean, misc1, vintr};
+use crate::x86::cpu as machine;
+use crate::x86::vcpu::VendorVcpu;
+
+/// A virtual interrupt that only waits for IF. V_IGN_TPR: the kernel crate has
+/// looked at the TPR (15.21.4).
+pub(super) const ANY: u64 = vintr::IRQ | vintr::IGNORE_TPR | vintr::PRIORITY;
+
+impl SvmVcpu {
+    /// What must be so before each run. An error is the core's own.
+    pub(super) fn prepare(&mut self, here: CpuId) -> Result<(), &'static str> {
+        let (tag, flush) = cpu::tag(here, self.tag);
+        if self.tag != Some(tag) {
+            self.tag = Some(tag);
+            self.change(clean::ASID).control.asid = tag.number();
+        }
+        if let Nmis::Leaving(at) = self.nmis
+            && at != self.rip()
+        {
+            self.nmis = Nmis::Open;
+        }
+        let shadow = self.vmcb().control.shadow & SHADOW != 0;
+        let open = self.rflags() & rflags::IF != 0 && !shadow;
+        let nmi = self.nmis == Nmis::Open && !shadow;
+        let event = self.queue.take(Open { interrupt: open, nmi });
+        if event == Some(Event::Nmi) {
+            self.nmis = Nmis::Blocked;
+            self.change(clean::INTERCEPTS).control.intercept_misc1 |= misc1::IRET;
+        }
+        self.set_window(if self.queue.interrupt() { ANY } else { self.wish });
+        let protected = self.vmcb().save.cr0 & cr0::PE != 0;
+        let control = &mut self.change(0).control;
+        // Neither field has a clean bit.
+        control.tlb_control = if flush { FLUSH_ALL } else { 0 };
+        control.event = event.map_or(0, |event| inject(event, protected));
+        if !self.checked {
+            check::check(self.vmcb(), &cpu::limits())?;
+            self.checked = true;
+        }
+        Ok(())
+    }
+
+    /// What an exit leaves to do, whatever its reason.
+    fn settle(&mut self) {
+        let control = &mut self.change(0).control;
+        control.event = 0;
+        if let Some(event) = cut_short(control.exit_int_info) {
+            if event == Event::Nmi {
+                self.nmis = Nmis::Open;
+            }
+            self.queue.put(event);
+        }
+    }
+
+    fn set_window(&mut self, bits: u64) {
+        let on = bits != 0;
+        let old = self.vmcb().control.vintr & !vintr::TPR;
+        if old == bits | vintr::MASKING {
+            return;
+        }
+        let control = &mut self.change(clean::TPR | clean::INTERCEPTS).control;
+        control.vintr = control.vintr & vintr::TPR | vintr::MASKING | bits;
+        if on {
+            control.intercept_misc1 |= misc1::VINTR;
+        } else {
+            control.intercept_misc1 &= !misc1::VINTR;
+        }
+    }
+
+    /// Runs it once. `prepare` has been called.
+    pub(super) fn run(&mut self, here: CpuId) -> Exit {
+        self.next_rip = None;
+        let regs = &raw mut self.regs;
+        // SAFETY: this CPU has SVM on (`load` needed it), interrupts are off
+        // as always in the core, the block is ours alone and was checked, and
+        // the tables are those of this vCPU's domain.
+        unsafe { entry::run(self.frame.address(), regs, cpu::host_state(here)) };
+        self.settle();
+        let features = cpu::features();
+        let (rcx, rdx) = (self.regs[RCX], self.regs[RDX]);
+        let (meaning, next) = decode(self.vmcb(), rcx, rdx, features.next_rip);
+        self.next_rip = next;
+        if features.clean {
+            self.change(0).control.clean = clean::ALL;
+        }
+        match meaning {
+            Meaning::Exit(exit) => {
+                match exit {
+                    Exit::Interrupt => machine::take_pending(),
+                    // The machine's affair: ends in a report.
+                    // SAFETY: vector 18 has a gate, on a stack of its own.
+                    Exit::Exception { vector: 18, .. } => unsafe {
+                        asm!("int 18", options(nostack));
+                    },
+                    // Only for an interrupt that waits in the queue.
+                    Exit::Window if self.wish == 0 => return Exit::Handled,
+                    Exit::Window => self.wish = 0,
+                    _ => {}
+                }
+                exit
+            }
+            Meaning::Iret => {
+                self.nmis = Nmis::Leaving(self.rip());
+                self.change(clean::INTERCEPTS).control.intercept_misc1 &= !misc1::IRET;
+                Exit::Handled
+            }
+            Meaning::Invalid => {
+                self.change(clean::ALL);
+                let why = check::check(self.vmcb(), &cpu::limits());
+                Exit::Failed(
+                    why.err().unwrap_or("VMRUN refused a block that passes every check"),
+                    self.rip(),
+                )
+            }
+        }
+    }
+}
