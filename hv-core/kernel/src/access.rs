@@ -19,11 +19,7 @@ impl<'a> Control<'a> {
 
 /// The witness, if the caller is the control domain.
 pub fn control(caller: &Domain) -> Result<Control<'_>, Status> {
-    if caller.is_control() {
-        Ok(Control(caller))
-    } else {
-        Err(Status::Denied)
-    }
+    if caller.is_control() { Ok(Control(caller)) } else { Err(Status::Denied) }
 }
 
 /// May the caller make this call at all? By the table's class.

@@ -81,9 +81,6 @@ fn compare(domain: &Arc<Domain>, sum: &Sum, complain: &mut dyn FnMut(core::fmt::
         complain(format_args!("d{id} counts {pages} pages, {} are its own", sum.pages));
     }
     if foreign != sum.maps {
-        complain(format_args!(
-            "d{id} counts {foreign} foreign mappings, its frames {}",
-            sum.maps
-        ));
+        complain(format_args!("d{id} counts {foreign} foreign mappings, its frames {}", sum.maps));
     }
 }

@@ -69,10 +69,6 @@ pub fn read<T: FromBytes + IntoBytes>(domain: &Domain, gpa: u64) -> Result<T, St
 }
 
 /// Copies a structure out.
-pub fn write<T: IntoBytes + Immutable>(
-    domain: &Domain,
-    gpa: u64,
-    value: &T,
-) -> Result<(), Status> {
+pub fn write<T: IntoBytes + Immutable>(domain: &Domain, gpa: u64, value: &T) -> Result<(), Status> {
     write_bytes(domain, gpa, value.as_bytes())
 }

@@ -183,9 +183,7 @@ impl Lapic {
 
     /// The vector to deliver now, if its priority allows.
     pub fn deliverable(&self, tpr: u8) -> Option<u8> {
-        self.irr
-            .highest()
-            .filter(|vector| vector & 0xf0 > self.class(tpr))
+        self.irr.highest().filter(|vector| vector & 0xf0 > self.class(tpr))
     }
 
     /// The vector was put into the vCPU.

@@ -7,6 +7,20 @@
 //! never switch; they return what shall happen next.
 #![no_std]
 #![forbid(unsafe_code)]
+// No panic that a guest can reach: what could panic does not compile.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::string_slice,
+    )
+)]
 
 extern crate alloc;
 #[cfg(test)]

@@ -34,10 +34,7 @@ impl Ring {
     }
 }
 
-static RING: Mutex<Ring> = Mutex::new(Ring {
-    text: [0; LEN],
-    written: 0,
-});
+static RING: Mutex<Ring> = Mutex::new(Ring { text: [0; LEN], written: 0 });
 
 /// A line being formatted; longer ones are cut.
 struct Line {
@@ -68,10 +65,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut line = Line {
-            text: [0; 240],
-            len: 0,
-        };
+        let mut line = Line { text: [0; 240], len: 0 };
         let us = clock::uptime_ns() / 1000;
         let room = record.target().rsplit("::").next().unwrap_or("core");
         let level = match record.level() {

@@ -81,10 +81,7 @@ impl Default for Options {
         Self {
             dom0_mem: None,
             dom0_max_vcpus: None,
-            console: Console {
-                port: Some(0x3f8),
-                baud: 115_200,
-            },
+            console: Console { port: Some(0x3f8), baud: 115_200 },
             loglevel: LevelFilter::Info,
             vendor: Choice::Auto,
             noreboot: false,
@@ -186,7 +183,9 @@ mod tests {
 
     #[test]
     fn values_are_taken() {
-        let (o, p) = parse("dom0_mem=768M dom0_max_vcpus=2 console=com2,9600 loglevel=debug vendor=vmx noreboot");
+        let (o, p) = parse(
+            "dom0_mem=768M dom0_max_vcpus=2 console=com2,9600 loglevel=debug vendor=vmx noreboot",
+        );
         assert!(p.is_empty(), "{p:?}");
         assert_eq!(o.dom0_mem, Some(768 << 20));
         assert_eq!(o.dom0_max_vcpus, Some(2));
@@ -199,7 +198,8 @@ mod tests {
 
     #[test]
     fn wrong_words_are_named() {
-        let (_, p) = parse("dom0_men=1G dom0_mem=lots console=com9 noreboot=1 dom0_mem=99999999999T");
+        let (_, p) =
+            parse("dom0_men=1G dom0_mem=lots console=com9 noreboot=1 dom0_mem=99999999999T");
         assert_eq!(
             p,
             [

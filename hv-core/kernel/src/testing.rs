@@ -45,22 +45,14 @@ pub fn world() -> World {
     });
     // What a failed test left behind must not fail the next.
     table::each(&mut |domain| table::remove(domain.id));
-    let own = FrameState::Owned {
-        owner: DOM_CONTROL,
-        maps: 0,
-        pins: 0,
-        orphan: false,
-    };
+    let own = FrameState::Owned { owner: DOM_CONTROL, maps: 0, pins: 0, orphan: false };
     frames::claim(16 << 12, (16 + CONTROL_PAGES) << 12, own);
     let free = pool::stats().1;
     let mut config = DomainConfig::new_zeroed();
     config.vcpus = 2;
     config.max_pages = CONTROL_PAGES;
     let control = domain::create::create(&config, Role::Control, DOM_CONTROL).unwrap();
-    control
-        .memory
-        .pages
-        .store(CONTROL_PAGES, core::sync::atomic::Ordering::Relaxed);
+    control.memory.pages.store(CONTROL_PAGES, core::sync::atomic::Ordering::Relaxed);
     for frame in (16..16 + CONTROL_PAGES).map(Frame) {
         mem::zero(frame, 1);
         let mapped = control.memory.stage2.write().map(
@@ -73,11 +65,7 @@ pub fn world() -> World {
         );
         mapped.unwrap();
     }
-    World {
-        control,
-        free,
-        _turn: turn,
-    }
+    World { control, free, _turn: turn }
 }
 
 impl World {
@@ -92,11 +80,7 @@ impl World {
         while done < pages {
             done += self.ok(
                 &self.control,
-                Hypercall::MemoryPopulate {
-                    domain: id,
-                    gpa: done << 12,
-                    pages: pages - done,
-                },
+                Hypercall::MemoryPopulate { domain: id, gpa: done << 12, pages: pages - done },
             );
         }
         table::get(id as u16).unwrap()
@@ -108,12 +92,7 @@ impl World {
             vcpu.core().as_mut().unwrap().waits_for_sipi = false;
             vcpu.set_state(hv_abi::vcpu::run_state::STOPPED);
         }
-        self.ok(
-            &self.control,
-            Hypercall::DomainUnpause {
-                domain: guest.id.into(),
-            },
-        );
+        self.ok(&self.control, Hypercall::DomainUnpause { domain: guest.id.into() });
     }
 
     /// Makes a hypercall on a domain's vCPU 0, through the exit's own path.
@@ -125,10 +104,7 @@ impl World {
 
     /// The same by number; also what shall happen to the vCPU.
     pub fn raw(&self, domain: &Arc<Domain>, number: u64, args: [u64; 5]) -> (Status, u64, Outcome) {
-        let handle = Handle {
-            domain: domain.clone(),
-            index: 0,
-        };
+        let handle = Handle { domain: domain.clone(), index: 0 };
         let vcpu = handle.vcpu().unwrap();
         let mut guard = vcpu.core();
         let core = guard.as_mut().unwrap();
@@ -158,9 +134,7 @@ impl World {
 
     /// Destroys a guest to its end, or until only mapped pages are left.
     pub fn destroy(&self, guest: Arc<Domain>) {
-        let call = Hypercall::DomainDestroy {
-            domain: guest.id.into(),
-        };
+        let call = Hypercall::DomainDestroy { domain: guest.id.into() };
         while self.call(&self.control, call).0 == Status::Again {}
     }
 }

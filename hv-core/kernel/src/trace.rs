@@ -79,9 +79,7 @@ impl Trace {
     /// Exits by cause.
     pub fn counts(&self) -> [u64; EXIT_CAUSES.len()] {
         core::array::from_fn(|i| {
-            self.counts
-                .get(i)
-                .map_or(0, |count| count.load(Ordering::Relaxed))
+            self.counts.get(i).map_or(0, |count| count.load(Ordering::Relaxed))
         })
     }
 

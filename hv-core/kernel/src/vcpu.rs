@@ -155,9 +155,7 @@ impl Vcpu {
 
     /// Changes the state if it is `from`; the one who succeeds acts on it.
     pub fn change_state(&self, from: u32, to: u32) -> bool {
-        self.state
-            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The CPU it is on, if it is on one.

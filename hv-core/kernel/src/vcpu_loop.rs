@@ -116,8 +116,8 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
                 return Leave::Wait(until);
             }
         }
-        let alone = cpu.ready.load(Ordering::SeqCst) == 0
-            && handle.domain.cap.load(Ordering::Relaxed) == 0;
+        let alone =
+            cpu.ready.load(Ordering::SeqCst) == 0 && handle.domain.cap.load(Ordering::Relaxed) == 0;
         let slice_at = if alone { NEVER } else { slice_end };
         let timer_at = core.lapic.deadline().unwrap_or(NEVER);
         sched_time::arm(cpu, slice_at.min(timer_at));
@@ -127,12 +127,7 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
             Outcome::Block => core.halted = true,
             Outcome::Yield => return Leave::Ready,
             Outcome::Stop(reason, code) => {
-                let stop = Stop {
-                    reason,
-                    code,
-                    vcpu: vcpu.index,
-                    rip: core.hw.rip(),
-                };
+                let stop = Stop { reason, code, vcpu: vcpu.index, rip: core.hw.rip() };
                 run::stop(&handle.domain, stop);
                 return Leave::Stopped;
             }
@@ -212,11 +207,7 @@ fn enter(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Exit {
     // looked at `entries` is seen by the second look at the generation.
     cpu.entries.fetch_add(1, Ordering::SeqCst);
     let generation = handle.domain.memory.flush.load(Ordering::SeqCst);
-    let came = if core.flushed == generation {
-        core.hw.enter()
-    } else {
-        Exit::Handled
-    };
+    let came = if core.flushed == generation { core.hw.enter() } else { Exit::Handled };
     cpu.entries.fetch_add(1, Ordering::SeqCst);
     let hypercall = core.hw.reg(hv_hal::exit::gpr::RAX);
     vcpu.trace.record(&came, core.hw.rip(), hypercall);
@@ -235,7 +226,10 @@ fn take_interrupts(here: CpuId) {
             control = table::get(DOM_CONTROL);
         }
         let Some(vcpu) = control.as_ref().and_then(|c| c.vcpus.get(here.0 as usize)) else {
-            log::warn!("interrupt {vector:#x} on CPU {}, where the control domain has no vCPU", here.0);
+            log::warn!(
+                "interrupt {vector:#x} on CPU {}, where the control domain has no vCPU",
+                here.0
+            );
             if level {
                 irq::end_level(vector);
             }

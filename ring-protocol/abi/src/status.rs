@@ -55,10 +55,7 @@ impl Status {
 
     /// The status of this code, or `None` for a code of a newer core.
     pub fn from_code(code: u64) -> Option<Status> {
-        usize::try_from(code)
-            .ok()
-            .and_then(|index| Self::ALL.get(index))
-            .copied()
+        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index)).copied()
     }
 
     /// One sentence for people.

@@ -92,10 +92,10 @@ pub fn write(base: u64, told: &Told<'_>, put: Put<'_>) {
     // 0x10: 64-bit code, 0x18: data, as the protocol wants them.
     field(GDT + 0x10, &0x00af_9b00_0000_ffffu64.to_le_bytes());
     field(GDT + 0x18, &0x00cf_9300_0000_ffffu64.to_le_bytes());
-    field(PML4, &(base + PDPT | 3).to_le_bytes());
+    field(PML4, &((base + PDPT) | 3).to_le_bytes());
     for directory in 0..4u64 {
         let at = DIRECTORIES + directory * 0x1000;
-        field(PDPT + directory * 8, &(base + at | 3).to_le_bytes());
+        field(PDPT + directory * 8, &((base + at) | 3).to_le_bytes());
         for i in 0..512 {
             // Present, writable, 2 MiB.
             let entry = (directory * 512 + i) << 21 | 0x83;
@@ -106,18 +106,8 @@ pub fn write(base: u64, told: &Told<'_>, put: Put<'_>) {
 
 /// The registers for the 64-bit entry of a kernel loaded at `kernel`.
 pub fn context(base: u64, kernel: u64) -> VcpuContext {
-    let code = Segment {
-        selector: 0x10,
-        rights: 0xa09b,
-        limit: u32::MAX,
-        base: 0,
-    };
-    let data = Segment {
-        selector: 0x18,
-        rights: 0xc093,
-        limit: u32::MAX,
-        base: 0,
-    };
+    let code = Segment { selector: 0x10, rights: 0xa09b, limit: u32::MAX, base: 0 };
+    let data = Segment { selector: 0x18, rights: 0xc093, limit: u32::MAX, base: 0 };
     let mut context = VcpuContext {
         rip: kernel + 0x200,
         rflags: 2,
@@ -132,10 +122,7 @@ pub fn context(base: u64, kernel: u64) -> VcpuContext {
         dr6: 0xffff_0ff0,
         dr7: 0x400,
         segments: [data; 8],
-        gdtr: Table {
-            base: base + GDT,
-            limit: 0x1f,
-        },
+        gdtr: Table { base: base + GDT, limit: 0x1f },
         idtr: Table { base: 0, limit: 0 },
         xcr0: 1,
         online: 1,
@@ -144,17 +131,7 @@ pub fn context(base: u64, kernel: u64) -> VcpuContext {
     // rsi: the zero page.
     context.gpr[hv_hal::exit::gpr::RSI] = base;
     context.segments[segment::CS] = code;
-    context.segments[segment::TR] = Segment {
-        selector: 0,
-        rights: 0x8b,
-        limit: 0x67,
-        base: 0,
-    };
-    context.segments[segment::LDTR] = Segment {
-        selector: 0,
-        rights: 0x82,
-        limit: 0,
-        base: 0,
-    };
+    context.segments[segment::TR] = Segment { selector: 0, rights: 0x8b, limit: 0x67, base: 0 };
+    context.segments[segment::LDTR] = Segment { selector: 0, rights: 0x82, limit: 0, base: 0 };
     context
 }

@@ -89,11 +89,10 @@ pub fn build(
     }
     let image = bzimage::parse(&start, length)?;
 
-    let free = boot
-        .modules
-        .iter()
-        .fold(layout.control.clone(), |free, m| subtract(&free, pages_of(m)));
-    let at = place(&free, &image).ok_or("no free memory for the control domain's kernel: give a larger dom0_mem")?;
+    let free =
+        boot.modules.iter().fold(layout.control.clone(), |free, m| subtract(&free, pages_of(m)));
+    let at = place(&free, &image)
+        .ok_or("no free memory for the control domain's kernel: give a larger dom0_mem")?;
     let free = subtract(&free, (at, at + image.memory.next_multiple_of(4096)));
     let data = find(&free, 0x1_0000, boot_params::PAGES * 4096, 4096)
         .ok_or("no free memory for the control domain's boot data: give a larger dom0_mem")?;
@@ -119,7 +118,8 @@ pub fn build(
     boot_params::write(data, &told, &mut put);
 
     let domain = make_domain(layout, vcpus)?;
-    map_all(&domain, boot, layout).map_err(|_| "no memory for the control domain's stage 2 tables")?;
+    map_all(&domain, boot, layout)
+        .map_err(|_| "no memory for the control domain's stage 2 tables")?;
     let first = domain.vcpus.first().ok_or("the control domain has no vCPU")?;
     {
         let mut guard = first.core();
@@ -156,11 +156,7 @@ fn make_domain(layout: &Layout, vcpus: u32) -> Result<Arc<Domain>, &'static str>
     config.max_ports = 4096;
     config.weight = 512;
     let name = b"control";
-    config
-        .name
-        .iter_mut()
-        .zip(name)
-        .for_each(|(to, from)| *to = *from);
+    config.name.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
     let domain = domain::create::create(&config, Role::Control, DOM_CONTROL)
         .map_err(|_| "no memory for the control domain's vCPUs")?;
     domain.memory.pages.store(pages, Ordering::Relaxed);
@@ -179,10 +175,7 @@ fn map_all(domain: &Domain, boot: &BootInfo, layout: &Layout) -> Result<(), Stat
         let mut at = start;
         while at < end {
             let fits = |o: &Order| at.is_multiple_of(o.bytes()) && end - at >= o.bytes();
-            let order = [Order::P1G, Order::P2M]
-                .into_iter()
-                .find(fits)
-                .unwrap_or(Order::P4K);
+            let order = [Order::P1G, Order::P2M].into_iter().find(fits).unwrap_or(Order::P4K);
             domain
                 .memory
                 .stage2

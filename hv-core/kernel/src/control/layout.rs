@@ -43,9 +43,7 @@ pub fn bytes(ranges: &[Range]) -> u64 {
 pub fn subtract(ranges: &[Range], hole: Range) -> Vec<Range> {
     ranges
         .iter()
-        .flat_map(|r| {
-            [(r.0, r.1.min(hole.0)), (r.0.max(hole.1), r.1)]
-        })
+        .flat_map(|r| [(r.0, r.1.min(hole.0)), (r.0.max(hole.1), r.1)])
         .filter(|r| r.0 < r.1)
         .collect()
 }
@@ -78,15 +76,10 @@ pub fn split(boot: &BootInfo, dom0_mem: Option<u64>) -> Result<Layout, &'static 
         .collect();
     let mut core = Vec::new();
     boot::core_ranges(&mut |start, end| core.push((start, end)));
-    let free = core
-        .iter()
-        .fold(ram.clone(), |free, hole| subtract(&free, *hole));
-    let modules = boot.modules.iter().map(|m| {
-        (m.start / 4096 * 4096, m.end.next_multiple_of(4096))
-    });
-    let loose = modules
-        .clone()
-        .fold(free.clone(), |free, hole| subtract(&free, hole));
+    let free = core.iter().fold(ram.clone(), |free, hole| subtract(&free, *hole));
+    let modules =
+        boot.modules.iter().map(|m| (m.start / 4096 * 4096, m.end.next_multiple_of(4096)));
+    let loose = modules.clone().fold(free.clone(), |free, hole| subtract(&free, hole));
     let total = bytes(&free);
     let dom0 = dom0_mem.unwrap_or((total / 2).max(DOM0_DEFAULT_MIN));
     if total < DOM0_MIN + PIECE {
@@ -99,25 +92,13 @@ pub fn split(boot: &BootInfo, dom0_mem: Option<u64>) -> Result<Layout, &'static 
         return Err("dom0_mem leaves no memory for guests: give less, or give the machine more");
     }
     let pool = take_from_top(&loose, total.saturating_sub(dom0).max(PIECE));
-    let control = pool
-        .iter()
-        .fold(free, |free, hole| subtract(&free, *hole));
-    Ok(Layout {
-        ram,
-        core,
-        pool,
-        control,
-    })
+    let control = pool.iter().fold(free, |free, hole| subtract(&free, *hole));
+    Ok(Layout { ram, core, pool, control })
 }
 
 /// Enters the split into the frame database and fills the pool.
 pub fn commit(layout: Layout) -> &'static Layout {
-    let own = FrameState::Owned {
-        owner: DOM_CONTROL,
-        maps: 0,
-        pins: 0,
-        orphan: false,
-    };
+    let own = FrameState::Owned { owner: DOM_CONTROL, maps: 0, pins: 0, orphan: false };
     for range in &layout.control {
         frames::claim(range.0, range.1, own);
     }

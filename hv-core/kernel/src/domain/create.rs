@@ -4,8 +4,8 @@
 use super::{Domain, table};
 use crate::event::Ports;
 use crate::logging::Limiter;
-use crate::memory::pool::TablesOf;
 use crate::memory::DomainMemory;
+use crate::memory::pool::TablesOf;
 use crate::sched;
 use crate::vcpu::Vcpu;
 use alloc::sync::Arc;
@@ -99,9 +99,7 @@ fn make_vcpus(
     count: usize,
 ) -> Result<Vec<Vcpu>, Status> {
     let mut vcpus = Vec::new();
-    vcpus
-        .try_reserve_exact(count)
-        .map_err(|_| Status::NoMemory)?;
+    vcpus.try_reserve_exact(count).map_err(|_| Status::NoMemory)?;
     let stage2 = memory.stage2.read();
     for index in 0..count {
         match Vcpu::new(role, id, index as u32, &stage2) {

@@ -12,10 +12,7 @@ pub fn describe(domain: &Domain) -> DomainInfo {
     let mut info = DomainInfo::new_zeroed();
     let stop = *domain.stopped.lock();
     let running = run::any_running(domain);
-    let blocked = domain
-        .vcpus
-        .iter()
-        .all(|v| v.is_blocked() || v.is_offline());
+    let blocked = domain.vcpus.iter().all(|v| v.is_blocked() || v.is_offline());
     let flag = |on: bool, bit: u32| if on { bit } else { 0 };
     info.domain = u32::from(domain.id);
     info.state = flag(domain.pauses.load(Ordering::SeqCst) > 0, state::PAUSED)

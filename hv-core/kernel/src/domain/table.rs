@@ -4,10 +4,12 @@
 
 use super::Domain;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use hv_abi::{DomainId, MAX_DOMAINS, Status};
 use spin::RwLock;
 
-static TABLE: [RwLock<Option<Arc<Domain>>>; MAX_DOMAINS] = [const { RwLock::new(None) }; MAX_DOMAINS];
+static TABLE: [RwLock<Option<Arc<Domain>>>; MAX_DOMAINS] =
+    [const { RwLock::new(None) }; MAX_DOMAINS];
 
 /// The domain of this number.
 pub fn get(id: DomainId) -> Option<Arc<Domain>> {
@@ -16,10 +18,7 @@ pub fn get(id: DomainId) -> Option<Arc<Domain>> {
 
 /// The domain a caller named in a register.
 pub fn named(id: u64) -> Result<Arc<Domain>, Status> {
-    DomainId::try_from(id)
-        .ok()
-        .and_then(get)
-        .ok_or(Status::NotFound)
+    DomainId::try_from(id).ok().and_then(get).ok_or(Status::NotFound)
 }
 
 /// Puts a domain into its slot; Exists when that is taken.
@@ -41,11 +40,19 @@ pub fn remove(id: DomainId) {
     }
 }
 
-/// A number nobody has.
+/// Where the search for a free number begins.
+static NEXT: AtomicUsize = AtomicUsize::new(1);
+
+/// A number nobody has; one that was just given up comes last, so that a
+/// number in a log or a script does not soon mean another domain.
 pub fn free_id() -> Option<DomainId> {
-    (1..MAX_DOMAINS)
-        .find(|i| TABLE.get(*i).is_some_and(|slot| slot.read().is_none()))
-        .and_then(|i| DomainId::try_from(i).ok())
+    let start = NEXT.load(Ordering::Relaxed);
+    let id = (0..MAX_DOMAINS)
+        .map(|i| (start + i) % MAX_DOMAINS)
+        .filter(|i| *i != 0)
+        .find(|i| TABLE.get(*i).is_some_and(|slot| slot.read().is_none()))?;
+    NEXT.store(id + 1, Ordering::Relaxed);
+    DomainId::try_from(id).ok()
 }
 
 /// The first domain of this or a higher number.

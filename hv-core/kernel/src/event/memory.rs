@@ -12,10 +12,7 @@ use hv_abi::event::{LOG2_PORTS_MAX, LOG2_PORTS_MIN};
 const LOG2: RangeInclusive<u32> = LOG2_PORTS_MIN..=LOG2_PORTS_MAX;
 
 fn log2(value: u64) -> Result<u32, Status> {
-    u32::try_from(value)
-        .ok()
-        .filter(|v| LOG2.contains(v))
-        .ok_or(Status::Invalid)
+    u32::try_from(value).ok().filter(|v| LOG2.contains(v)).ok_or(Status::Invalid)
 }
 
 /// EventWords.
@@ -40,14 +37,10 @@ pub fn register_ring(
     log2_slots: u64,
 ) -> Result<(), Status> {
     let log2_slots = log2(log2_slots)?;
-    let vcpu = usize::try_from(vcpu)
-        .ok()
-        .and_then(|i| domain.vcpus.get(i))
-        .ok_or(Status::NotFound)?;
-    let place = usize::try_from(priority)
-        .ok()
-        .and_then(|p| vcpu.rings.get(p))
-        .ok_or(Status::Invalid)?;
+    let vcpu =
+        usize::try_from(vcpu).ok().and_then(|i| domain.vcpus.get(i)).ok_or(Status::NotFound)?;
+    let place =
+        usize::try_from(priority).ok().and_then(|p| vcpu.rings.get(p)).ok_or(Status::Invalid)?;
     let _turn = domain.ports.setup.lock();
     let words = domain.ports.words.get().ok_or(Status::State)?;
     if place.get().is_some() {

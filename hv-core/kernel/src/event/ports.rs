@@ -9,7 +9,9 @@ use crate::sched;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use hv_abi::event::{EventStatus, LINKED, MASKED, PENDING, PRIORITIES, PRIORITY_NORMAL, kind, virq};
+use hv_abi::event::{
+    EventStatus, LINKED, MASKED, PENDING, PRIORITIES, PRIORITY_NORMAL, kind, virq,
+};
 use hv_abi::{DOM_CONTROL, DomainId, Status};
 use spin::{Mutex, Once};
 
@@ -38,12 +40,8 @@ struct Port {
     early: bool,
 }
 
-const FREE: Port = Port {
-    join: Join::Free,
-    vcpu: 0,
-    priority: PRIORITY_NORMAL as u8,
-    early: false,
-};
+const FREE: Port =
+    Port { join: Join::Free, vcpu: 0, priority: PRIORITY_NORMAL as u8, early: false };
 
 /// All ports of a domain.
 pub struct Ports {
@@ -131,10 +129,7 @@ impl Ports {
 }
 
 fn vcpu_number(domain: &Domain, vcpu: u64) -> Result<u32, Status> {
-    u32::try_from(vcpu)
-        .ok()
-        .filter(|v| (*v as usize) < domain.vcpus.len())
-        .ok_or(Status::NotFound)
+    u32::try_from(vcpu).ok().filter(|v| (*v as usize) < domain.vcpus.len()).ok_or(Status::NotFound)
 }
 
 /// A port of `domain` that `remote` may bind to.
@@ -151,9 +146,7 @@ pub fn bind(caller: &Domain, remote: &Domain, remote_port: u64) -> Result<u32, S
         return Err(Status::Dying);
     }
     let (remote_number, other) = remote.ports.named(remote_port)?;
-    let number = caller
-        .ports
-        .take(Join::Joined(remote.id, remote_number), 0)?;
+    let number = caller.ports.take(Join::Joined(remote.id, remote_number), 0)?;
     let mut other = other.lock();
     if other.join == Join::Unbound(caller.id) {
         other.join = Join::Joined(caller.id, number);
@@ -249,10 +242,7 @@ fn link(domain: &Arc<Domain>, number: u32, target: &Port) {
     let Some(vcpu) = domain.vcpus.get(target.vcpu as usize) else {
         return;
     };
-    let ring = vcpu
-        .rings
-        .get(usize::from(target.priority))
-        .and_then(|r| r.get());
+    let ring = vcpu.rings.get(usize::from(target.priority)).and_then(|r| r.get());
     let upcall = vcpu.upcall.load(Ordering::Relaxed);
     let Some(ring) = ring.filter(|_| upcall != 0) else {
         // Stays pending; `catch_up` links it when ring and vector are there.
@@ -358,13 +348,10 @@ pub fn close(domain: &Domain, port: u64) -> Result<(), Status> {
     match old.join {
         Join::Joined(remote, remote_port) => {
             let me = Join::Joined(domain.id, number);
-            let other = (remote == domain.id).then_some(None).unwrap_or_else(|| {
-                Some(table::get(remote))
-            });
-            match other {
-                None => unjoin(domain, remote_port, me),
-                Some(Some(remote)) => unjoin(&remote, remote_port, me),
-                Some(None) => {}
+            if remote == domain.id {
+                unjoin(domain, remote_port, me);
+            } else if let Some(remote) = table::get(remote) {
+                unjoin(&remote, remote_port, me);
             }
         }
         Join::Virq(virq) => {

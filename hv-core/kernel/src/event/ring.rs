@@ -89,10 +89,7 @@ impl Ring {
                 slot.store(0, Ordering::Relaxed);
             }
         }
-        Self {
-            slots,
-            produced: AtomicU64::new(0),
-        }
+        Self { slots, produced: AtomicU64::new(0) }
     }
 
     /// Appends a port. The guest can only spoil its own ring.

@@ -14,40 +14,99 @@ use hv_hal::{cpu, time};
 
 /// Leaf 1, ecx (SDM Vol. 2, CPUID): SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID,
 /// SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C, RDRAND.
-const FEATURES_1C: u32 = 1 << 0 | 1 << 1 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 17 | 1 << 19
-    | 1 << 20 | 1 << 22 | 1 << 23 | 1 << 25 | 1 << 26 | 1 << 28 | 1 << 29 | 1 << 30;
+const FEATURES_1C: u32 = 1 << 0
+    | 1 << 1
+    | 1 << 9
+    | 1 << 12
+    | 1 << 13
+    | 1 << 17
+    | 1 << 19
+    | 1 << 20
+    | 1 << 22
+    | 1 << 23
+    | 1 << 25
+    | 1 << 26
+    | 1 << 28
+    | 1 << 29
+    | 1 << 30;
 /// Always shown in leaf 1, ecx: x2APIC, TSC deadline, hypervisor present.
 const FORCED_1C: u32 = 1 << 21 | 1 << 24 | 1 << 31;
 /// OSXSAVE: mirrors CR4.
 const OSXSAVE: u32 = 1 << 27;
 /// Leaf 1, edx: FPU VME DE PSE TSC MSR PAE CX8 APIC SEP PGE CMOV PAT PSE36
 /// CLFSH MMX FXSR SSE SSE2.
-const FEATURES_1D: u32 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8
-    | 1 << 9 | 1 << 11 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 19 | 1 << 23 | 1 << 24
-    | 1 << 25 | 1 << 26;
+const FEATURES_1D: u32 = 1 << 0
+    | 1 << 1
+    | 1 << 2
+    | 1 << 3
+    | 1 << 4
+    | 1 << 5
+    | 1 << 6
+    | 1 << 8
+    | 1 << 9
+    | 1 << 11
+    | 1 << 13
+    | 1 << 15
+    | 1 << 16
+    | 1 << 17
+    | 1 << 19
+    | 1 << 23
+    | 1 << 24
+    | 1 << 25
+    | 1 << 26;
 /// MTRR: only the control domain, which reads the host's.
 const MTRR: u32 = 1 << 12;
 /// Leaf 7, ebx: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP
 /// CLFLUSHOPT CLWB SHA, and AVX-512 F DQ IFMA CD BW VL.
-const FEATURES_7B: u32 = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 18
-    | 1 << 19 | 1 << 20 | 1 << 23 | 1 << 24 | 1 << 29 | 1 << 16 | 1 << 17 | 1 << 21 | 1 << 28
-    | 1 << 30 | 1 << 31;
+const FEATURES_7B: u32 = 1 << 0
+    | 1 << 3
+    | 1 << 5
+    | 1 << 7
+    | 1 << 8
+    | 1 << 9
+    | 1 << 10
+    | 1 << 18
+    | 1 << 19
+    | 1 << 20
+    | 1 << 23
+    | 1 << 24
+    | 1 << 29
+    | 1 << 16
+    | 1 << 17
+    | 1 << 21
+    | 1 << 28
+    | 1 << 30
+    | 1 << 31;
 /// Leaf 7, ecx: AVX512-VBMI, UMIP, PKU, VBMI2, GFNI, VAES, VPCLMULQDQ, VNNI,
 /// BITALG, VPOPCNTDQ, RDPID.
-const FEATURES_7C: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11
-    | 1 << 12 | 1 << 14 | 1 << 22;
+const FEATURES_7C: u32 = 1 << 1
+    | 1 << 2
+    | 1 << 3
+    | 1 << 6
+    | 1 << 8
+    | 1 << 9
+    | 1 << 10
+    | 1 << 11
+    | 1 << 12
+    | 1 << 14
+    | 1 << 22;
 /// OSPKE: mirrors CR4.
 const OSPKE: u32 = 1 << 4;
 /// Leaf 7, edx: FSRM, MD_CLEAR (an instruction's effect, not a register).
 const FEATURES_7D: u32 = 1 << 4 | 1 << 10;
 /// Leaf 0x8000_0001, ecx: LAHF, ABM, SSE4A, misaligned SSE, prefetch, XOP,
 /// FMA4, TBM.
-const FEATURES_X1C: u32 =
-    1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 16 | 1 << 21;
+const FEATURES_X1C: u32 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 16 | 1 << 21;
 /// Leaf 0x8000_0001, edx: the common part, SYSCALL, NX, MMXEXT, FXSR_OPT,
 /// 1 GiB pages, RDTSCP, long mode, 3DNow.
-const FEATURES_X1D: u32 = 0x0183_f3ff & !(1 << 7 | 1 << 12) | 1 << 11 | 1 << 20 | 1 << 22
-    | 1 << 25 | 1 << 26 | 1 << 27 | 1 << 29;
+const FEATURES_X1D: u32 = 0x0183_f3ff & !(1 << 7 | 1 << 12)
+    | 1 << 11
+    | 1 << 20
+    | 1 << 22
+    | 1 << 25
+    | 1 << 26
+    | 1 << 27
+    | 1 << 29;
 
 /// Handles CPUID.
 pub fn handle(domain: &Domain, vcpu: &Vcpu, core: &mut Core) -> Outcome {
@@ -85,12 +144,7 @@ fn own(domain: &Domain, leaf: u32) -> [u32; 4] {
             let bits = control | features::STABLE_TSC;
             [ABI_VERSION, bits, domain.id.into(), domain.vcpus.len() as u32]
         }
-        LEAF_START_INFO => [
-            domain.start_info as u32,
-            (domain.start_info >> 32) as u32,
-            0,
-            0,
-        ],
+        LEAF_START_INFO => [domain.start_info as u32, (domain.start_info >> 32) as u32, 0, 0],
         // The virtual APIC's timer counts TSC ticks.
         LEAF_TIMING => [time::khz() as u32, time::khz() as u32, 0, 0],
         _ => [0; 4],
@@ -128,12 +182,7 @@ fn basic(domain: &Domain, vcpu: &Vcpu, cr4: u64, leaf: u32, sub: u32) -> [u32; 4
         6 => [1 << 2, 0, 0, 0],
         7 if sub == 0 => {
             let ospke = if cr4 >> 22 & 1 == 1 { OSPKE } else { 0 };
-            [
-                0,
-                b & FEATURES_7B,
-                c & FEATURES_7C | ospke,
-                d & FEATURES_7D,
-            ]
+            [0, b & FEATURES_7B, c & FEATURES_7C | ospke, d & FEATURES_7D]
         }
         // Topology (SDM Vol. 3, 9.9): level 0 one thread, level 1 all cores.
         0xb => match sub {

@@ -27,7 +27,11 @@ pub fn send(handle: &Handle, sender: &Vcpu, icr: u64) {
                 signal(vcpu, signal::SIPI | page)
             }
             mode => {
-                guest_log!(domain, "interrupt command of mode {mode}, vector {:#x} ignored", command.vector);
+                guest_log!(
+                    domain,
+                    "interrupt command of mode {mode}, vector {:#x} ignored",
+                    command.vector
+                );
                 return;
             }
         };

@@ -46,12 +46,7 @@ pub fn handle(domain: &Domain, core: &mut Core, access: MemoryAccess) -> Outcome
         (_, true) => "wrote to",
         _ => "read from",
     };
-    guest_log!(
-        domain,
-        "{kind} {:#x}, where it has no memory, at {:#x}",
-        access.gpa,
-        core.hw.rip()
-    );
+    guest_log!(domain, "{kind} {:#x}, where it has no memory, at {:#x}", access.gpa, core.hw.rip());
     Outcome::Stop(reason::MEMORY_FAULT, access.gpa)
 }
 

@@ -63,7 +63,11 @@ pub fn handle(handle: &Handle, vcpu: &Vcpu, core: &mut Core, exit: Exit) -> Outc
             Outcome::Stop(reason::TRIPLE_FAULT, 0)
         }
         Exit::Failed(what, code) => {
-            log::error!("d{}: vCPU {}: the CPU refused its state: {what} ({code:#x})", domain.id, vcpu.index);
+            log::error!(
+                "d{}: vCPU {}: the CPU refused its state: {what} ({code:#x})",
+                domain.id,
+                vcpu.index
+            );
             core.hw.dump(&mut |line| log::error!("{line}"));
             Outcome::Stop(reason::BAD_STATE, code)
         }

@@ -61,10 +61,22 @@ fn host_readable(index: u32) -> bool {
 /// Writes that are taken and dropped: what a kernel sets on its way up and
 /// the core has already decided for all.
 fn ignored(domain: &Domain, index: u32) -> bool {
-    let for_all = matches!(index,
-        BIOS_SIGNATURE | MISC_ENABLE | AMD_HWCR | AMD_SYSCFG | AMD_DE_CFG | AMD_INT_PENDING
-        | AMD_NB_CFG | AMD_LS_CFG | AMD_BP_CFG | MCG_STATUS | 0x79);
-    let for_control = matches!(index, MTRR_DEF_TYPE | 0x200..=0x21f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f);
+    let for_all = matches!(
+        index,
+        BIOS_SIGNATURE
+            | MISC_ENABLE
+            | AMD_HWCR
+            | AMD_SYSCFG
+            | AMD_DE_CFG
+            | AMD_INT_PENDING
+            | AMD_NB_CFG
+            | AMD_LS_CFG
+            | AMD_BP_CFG
+            | MCG_STATUS
+            | 0x79
+    );
+    let for_control =
+        matches!(index, MTRR_DEF_TYPE | 0x200..=0x21f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f);
     for_all || domain.is_control() && for_control
 }
 

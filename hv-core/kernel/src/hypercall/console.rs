@@ -13,10 +13,7 @@ const LINE: usize = 256;
 
 /// ConsoleWrite.
 pub fn write(caller: &Domain, gpa: u64, len: u64) -> Answer {
-    let len = usize::try_from(len)
-        .ok()
-        .filter(|l| *l > 0 && *l <= LINE)
-        .ok_or(Status::Invalid)?;
+    let len = usize::try_from(len).ok().filter(|l| *l > 0 && *l <= LINE).ok_or(Status::Invalid)?;
     let mut buf = [0u8; LINE];
     let bytes = buf.get_mut(..len).ok_or(Status::Invalid)?;
     guest_memory::read_bytes(caller, gpa, bytes)?;
@@ -39,10 +36,7 @@ pub fn write(caller: &Domain, gpa: u64, len: u64) -> Answer {
 
 /// LogRead.
 pub fn read_log(caller: &Domain, cursor: u64, gpa: u64, len: u64) -> Answer {
-    let len = usize::try_from(len)
-        .ok()
-        .filter(|l| *l > 0 && *l <= 4096)
-        .ok_or(Status::Invalid)?;
+    let len = usize::try_from(len).ok().filter(|l| *l > 0 && *l <= 4096).ok_or(Status::Invalid)?;
     guest_memory::check(caller, gpa, len)?;
     let mut next = cursor;
     let mut done = 0usize;

@@ -76,15 +76,10 @@ pub fn shutdown(domain: u64, why: u64) -> Answer {
 /// DomainWeight.
 pub fn weight(domain: u64, weight: u64, cap: u64) -> Answer {
     let domain = table::named(domain)?;
-    let weight = u32::try_from(weight)
-        .ok()
-        .filter(|w| (1..=0xffff).contains(w))
-        .ok_or(Status::Invalid)?;
+    let weight =
+        u32::try_from(weight).ok().filter(|w| (1..=0xffff).contains(w)).ok_or(Status::Invalid)?;
     let most = domain.vcpus.len() as u64 * 100;
-    let cap = u32::try_from(cap)
-        .ok()
-        .filter(|c| u64::from(*c) <= most)
-        .ok_or(Status::Invalid)?;
+    let cap = u32::try_from(cap).ok().filter(|c| u64::from(*c) <= most).ok_or(Status::Invalid)?;
     domain.weight.store(weight, Ordering::Relaxed);
     domain.cap.store(cap, Ordering::Relaxed);
     Ok(0)

@@ -21,14 +21,9 @@ fn owner(caller: &Arc<Domain>, owner: u64) -> Result<Arc<Domain>, Status> {
 
 /// EventUpcall.
 pub fn upcall(caller: &Arc<Domain>, vcpu: u64, vector: u64) -> Answer {
-    let vcpu = usize::try_from(vcpu)
-        .ok()
-        .and_then(|i| caller.vcpus.get(i))
-        .ok_or(Status::NotFound)?;
-    let vector = u8::try_from(vector)
-        .ok()
-        .filter(|v| *v >= 32)
-        .ok_or(Status::Invalid)?;
+    let vcpu =
+        usize::try_from(vcpu).ok().and_then(|i| caller.vcpus.get(i)).ok_or(Status::NotFound)?;
+    let vector = u8::try_from(vector).ok().filter(|v| *v >= 32).ok_or(Status::Invalid)?;
     vcpu.upcall.store(vector, Ordering::SeqCst);
     ports::catch_up(caller);
     Ok(0)
@@ -48,11 +43,7 @@ pub fn allocate(caller: &Arc<Domain>, for_whom: u64, remote: u64) -> Answer {
 
 /// EventBind.
 pub fn bind(caller: &Arc<Domain>, remote: u64, remote_port: u64) -> Answer {
-    let remote = if remote == DOM_SELF {
-        caller.clone()
-    } else {
-        table::named(remote)?
-    };
+    let remote = if remote == DOM_SELF { caller.clone() } else { table::named(remote)? };
     ports::bind(caller, &remote, remote_port).map(u64::from)
 }
 

@@ -41,10 +41,8 @@ pub fn map(caller: &Arc<Domain>, domain: u64, gpa: u64, pages: u64, out: u64) ->
 
 /// MemoryPool.
 pub fn pool(caller: &Domain, index: u64, gpa: u64) -> Answer {
-    let (start, end) = usize::try_from(index)
-        .ok()
-        .and_then(layout::pool_range)
-        .ok_or(Status::NotFound)?;
+    let (start, end) =
+        usize::try_from(index).ok().and_then(layout::pool_range).ok_or(Status::NotFound)?;
     guest_memory::write(caller, gpa, &MemoryRange { start, end })?;
     Ok(0)
 }

@@ -90,31 +90,21 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         H::EventWords { gpa, log2_ports } => {
             unit(crate::event::register_words(caller, gpa, log2_ports))
         }
-        H::EventRing {
-            vcpu,
-            priority,
-            gpa,
-            log2_slots,
-        } => unit(crate::event::register_ring(
-            caller, vcpu, priority, gpa, log2_slots,
-        )),
+        H::EventRing { vcpu, priority, gpa, log2_slots } => {
+            unit(crate::event::register_ring(caller, vcpu, priority, gpa, log2_slots))
+        }
         H::EventUpcall { vcpu, vector } => events::upcall(caller, vcpu, vector),
         H::EventAlloc { owner, remote } => events::allocate(caller, owner, remote),
-        H::EventBind {
-            remote,
-            remote_port,
-        } => events::bind(caller, remote, remote_port),
+        H::EventBind { remote, remote_port } => events::bind(caller, remote, remote_port),
         H::EventBindVirq { virq, vcpu } => {
             crate::event::ports::bind_virq(caller, virq, vcpu).map(u64::from)
         }
         H::EventBindIpi { vcpu } => crate::event::ports::bind_ipi(caller, vcpu).map(u64::from),
         H::EventSend { port } => unit(crate::event::ports::send(caller, port)),
         H::EventClose { port } => unit(crate::event::ports::close(caller, port)),
-        H::EventTarget {
-            port,
-            vcpu,
-            priority,
-        } => unit(crate::event::ports::target(caller, port, vcpu, priority)),
+        H::EventTarget { port, vcpu, priority } => {
+            unit(crate::event::ports::target(caller, port, vcpu, priority))
+        }
         H::EventUnmask { port } => unit(crate::event::ports::unmask(caller, port)),
         H::EventStatus { owner, port, gpa } => events::status(caller, owner, port, gpa),
 
@@ -130,25 +120,14 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         H::DomainInfo { at_or_after, gpa } => domains::info(caller, at_or_after, gpa),
         H::DomainShutdown { domain, reason } => domains::shutdown(domain, reason),
         H::ShutdownRequest {} => Ok(caller.shutdown_request.swap(0, Ordering::SeqCst).into()),
-        H::DomainWeight {
-            domain,
-            weight,
-            cap,
-        } => domains::weight(domain, weight, cap),
+        H::DomainWeight { domain, weight, cap } => domains::weight(domain, weight, cap),
 
         H::MemoryPopulate { domain, gpa, pages } => memory::populate(domain, gpa, pages),
-        H::MemoryRelease { gpa, pages } => {
-            crate::memory::domain::release(caller, gpa, pages)
+        H::MemoryRelease { gpa, pages } => crate::memory::domain::release(caller, gpa, pages),
+        H::MemoryMap { domain, gpa, pages, out_gpa } => {
+            memory::map(caller, domain, gpa, pages, out_gpa)
         }
-        H::MemoryMap {
-            domain,
-            gpa,
-            pages,
-            out_gpa,
-        } => memory::map(caller, domain, gpa, pages, out_gpa),
-        H::MemoryUnmap { machine, pages } => {
-            crate::memory::foreign::unmap(caller, machine, pages)
-        }
+        H::MemoryUnmap { machine, pages } => crate::memory::foreign::unmap(caller, machine, pages),
         H::MemoryPool { index, gpa } => memory::pool(caller, index, gpa),
 
         H::HostInfo { gpa } => host::info(caller, gpa),

@@ -13,10 +13,7 @@ use hv_abi::vcpu::{VcpuContext, VcpuInfo, run_state};
 use hv_hal::cpu;
 
 fn find(domain: &Domain, vcpu: u64) -> Result<&Vcpu, Status> {
-    usize::try_from(vcpu)
-        .ok()
-        .and_then(|i| domain.vcpus.get(i))
-        .ok_or(Status::NotFound)
+    usize::try_from(vcpu).ok().and_then(|i| domain.vcpus.get(i)).ok_or(Status::NotFound)
 }
 
 /// A guest whose vCPUs don't run and won't until the caller lets them.

@@ -92,8 +92,7 @@ pub fn populate(domain: &Domain, gpa: u64, pages: u64) -> Result<u64, Status> {
         let at = gpa + done * hv_abi::PAGE_SIZE;
         let large = at.is_multiple_of(Order::P2M.bytes()) && pages - done >= Order::P2M.pages();
         let step = if large {
-            populate_one(domain, at, Order::P2M)
-                .or_else(|_| populate_one(domain, at, Order::P4K))
+            populate_one(domain, at, Order::P2M).or_else(|_| populate_one(domain, at, Order::P4K))
         } else {
             populate_one(domain, at, Order::P4K)
         };
@@ -120,10 +119,7 @@ fn populate_one(domain: &Domain, gpa: u64, order: Order) -> Result<u64, Status> 
         pool::free(frame, order);
         return Err(map_status(error));
     }
-    domain
-        .memory
-        .pages
-        .fetch_add(order.pages(), Ordering::Relaxed);
+    domain.memory.pages.fetch_add(order.pages(), Ordering::Relaxed);
     Ok(order.pages())
 }
 
@@ -148,12 +144,7 @@ pub fn release(domain: &Domain, gpa: u64, pages: u64) -> Result<u64, Status> {
             status = Status::Busy;
             break;
         }
-        let unmapped =
-            domain
-                .memory
-                .stage2
-                .write()
-                .unmap(at, Order::P4K, &mut TablesOf(domain.id));
+        let unmapped = domain.memory.stage2.write().unmap(at, Order::P4K, &mut TablesOf(domain.id));
         if unmapped.is_err() {
             status = Status::NoMemory;
             break;

@@ -54,10 +54,7 @@ pub fn map(control: &Domain, domain: &Domain, gpa: u64, pages: u64) -> Result<Fo
         return Err(map_status(error));
     }
     domain.memory.foreign.fetch_add(counted, Ordering::Relaxed);
-    Ok(ForeignRun {
-        machine: first.address(),
-        pages: counted,
-    })
+    Ok(ForeignRun { machine: first.address(), pages: counted })
 }
 
 /// Puts the pages into the control domain's tables where they are not yet.

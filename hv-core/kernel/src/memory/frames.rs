@@ -66,19 +66,15 @@ impl FrameState {
         match self {
             FrameState::Reserved => 0,
             FrameState::Core => 1 << 60,
-            FrameState::FreeHead {
-                order,
-                dirty,
-                previous,
-                next,
-            } => 2 << 60 | u64::from(dirty) << 59 | u64::from(order & 31) << 54 | (previous & LINK) << 27 | next & LINK,
+            FrameState::FreeHead { order, dirty, previous, next } => {
+                2 << 60
+                    | u64::from(dirty) << 59
+                    | u64::from(order & 31) << 54
+                    | (previous & LINK) << 27
+                    | next & LINK
+            }
             FrameState::FreeTail => 3 << 60,
-            FrameState::Owned {
-                owner,
-                maps,
-                pins,
-                orphan,
-            } => {
+            FrameState::Owned { owner, maps, pins, orphan } => {
                 4 << 60
                     | u64::from(orphan) << 59
                     | u64::from(pins & MAX_PINS) << 48
@@ -151,9 +147,7 @@ pub fn count() -> u64 {
 
 /// What the frame is; frames beyond RAM are *Reserved*.
 pub fn state(frame: Frame) -> FrameState {
-    word(frame).map_or(FrameState::Reserved, |w| {
-        FrameState::decode(w.load(Ordering::Acquire))
-    })
+    word(frame).map_or(FrameState::Reserved, |w| FrameState::decode(w.load(Ordering::Acquire)))
 }
 
 /// Sets it. Only the pool, under its lock, and the boot call this.
@@ -184,25 +178,10 @@ mod tests {
         for state in [
             FrameState::Reserved,
             FrameState::Core,
-            FrameState::FreeHead {
-                order: 18,
-                dirty: true,
-                previous: NIL,
-                next: 12345,
-            },
+            FrameState::FreeHead { order: 18, dirty: true, previous: NIL, next: 12345 },
             FrameState::FreeTail,
-            FrameState::Owned {
-                owner: 4095,
-                maps: u32::MAX,
-                pins: MAX_PINS,
-                orphan: true,
-            },
-            FrameState::Owned {
-                owner: 0,
-                maps: 0,
-                pins: 0,
-                orphan: false,
-            },
+            FrameState::Owned { owner: 4095, maps: u32::MAX, pins: MAX_PINS, orphan: true },
+            FrameState::Owned { owner: 0, maps: 0, pins: 0, orphan: false },
             FrameState::Table { owner: 7 },
         ] {
             assert_eq!(FrameState::decode(state.encode()), state);

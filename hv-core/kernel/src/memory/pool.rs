@@ -21,11 +21,7 @@ struct Pool {
     total: u64,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    heads: [NIL; ORDERS],
-    free: 0,
-    total: 0,
-});
+static POOL: Mutex<Pool> = Mutex::new(Pool { heads: [NIL; ORDERS], free: 0, total: 0 });
 
 /// log2 of a leaf's frames.
 const fn log2(order: Order) -> u32 {
@@ -44,27 +40,13 @@ impl Pool {
     fn push(&mut self, frame: u64, order: u32, dirty: bool) {
         let Some(head) = self.head(order) else { return };
         let next = core::mem::replace(head, frame);
-        frames::set(
-            Frame(frame),
-            FrameState::FreeHead {
-                order,
-                dirty,
-                previous: NIL,
-                next,
-            },
-        );
+        frames::set(Frame(frame), FrameState::FreeHead { order, dirty, previous: NIL, next });
         relink(next, |_, after| (frame, after));
     }
 
     /// Takes a free head out of its list.
     fn unlink(&mut self, frame: u64) {
-        let FrameState::FreeHead {
-            order,
-            previous,
-            next,
-            ..
-        } = frames::state(Frame(frame))
-        else {
+        let FrameState::FreeHead { order, previous, next, .. } = frames::state(Frame(frame)) else {
             return;
         };
         if previous == NIL {
@@ -82,10 +64,7 @@ impl Pool {
     fn take(&mut self, order: u32) -> Option<(u64, bool)> {
         let mut have = (order..ORDERS as u32).find(|o| self.head(*o).is_some_and(|h| *h != NIL))?;
         let frame = *self.head(have)?;
-        let dirty = matches!(
-            frames::state(Frame(frame)),
-            FrameState::FreeHead { dirty: true, .. }
-        );
+        let dirty = matches!(frames::state(Frame(frame)), FrameState::FreeHead { dirty: true, .. });
         self.unlink(frame);
         while have > order {
             have -= 1;
@@ -115,23 +94,9 @@ impl Pool {
 
 /// Changes the links of a free head: (previous, next) to what `f` makes.
 fn relink(frame: u64, f: impl FnOnce(u64, u64) -> (u64, u64)) {
-    if let FrameState::FreeHead {
-        order,
-        dirty,
-        previous,
-        next,
-    } = frames::state(Frame(frame))
-    {
+    if let FrameState::FreeHead { order, dirty, previous, next } = frames::state(Frame(frame)) {
         let (previous, next) = f(previous, next);
-        frames::set(
-            Frame(frame),
-            FrameState::FreeHead {
-                order,
-                dirty,
-                previous,
-                next,
-            },
-        );
+        frames::set(Frame(frame), FrameState::FreeHead { order, dirty, previous, next });
     }
 }
 
@@ -161,12 +126,7 @@ pub fn donate(start: Frame, pages: u64) {
 
 /// Takes one zeroed leaf as memory of a domain.
 pub fn allocate(owner: DomainId, order: Order) -> Option<Frame> {
-    let state = FrameState::Owned {
-        owner,
-        maps: 0,
-        pins: 0,
-        orphan: false,
-    };
+    let state = FrameState::Owned { owner, maps: 0, pins: 0, orphan: false };
     take(order, state)
 }
 
@@ -229,17 +189,9 @@ impl Uses {
     /// The uses of a frame, when it is some domain's memory.
     pub fn of(frame: Frame) -> Option<Self> {
         match frames::state(frame) {
-            FrameState::Owned {
-                owner,
-                maps,
-                pins,
-                orphan,
-            } => Some(Self {
-                owner,
-                maps,
-                pins,
-                orphan,
-            }),
+            FrameState::Owned { owner, maps, pins, orphan } => {
+                Some(Self { owner, maps, pins, orphan })
+            }
             _ => None,
         }
     }

@@ -28,7 +28,8 @@ pub fn place(vcpu: &Vcpu) -> CpuId {
 
 /// Takes a ready vCPU from the queue that has the most.
 pub fn steal(here: CpuId) -> Option<Handle> {
-    let mut victims = cpus().filter(|(id, cpu)| *id != here && cpu.ready.load(Ordering::Relaxed) > 0);
+    let mut victims =
+        cpus().filter(|(id, cpu)| *id != here && cpu.ready.load(Ordering::Relaxed) > 0);
     let longest = victims.next().map(|first| {
         victims.fold(first, |a, b| {
             let ready = |c: &per_cpu::PerCpu| c.ready.load(Ordering::Relaxed);

@@ -97,10 +97,7 @@ pub fn wake(domain: &Arc<Domain>, index: usize, from: u32) {
     if asleep && let Some(cpu) = per_cpu::of(vcpu.last_cpu()) {
         cpu.queue.lock().unsleep(domain, index, cpu);
     }
-    let handle = Handle {
-        domain: domain.clone(),
-        index,
-    };
+    let handle = Handle { domain: domain.clone(), index };
     enqueue(handle, true);
 }
 

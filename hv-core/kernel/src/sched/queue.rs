@@ -27,12 +27,7 @@ pub struct Queue {
 impl Queue {
     /// An empty queue without room.
     pub const fn new() -> Self {
-        Self {
-            ready: Vec::new(),
-            sleepers: Vec::new(),
-            least: 0,
-            reserved: 0,
-        }
+        Self { ready: Vec::new(), sleepers: Vec::new(), least: 0, reserved: 0 }
     }
 
     /// Makes room for that many more.
@@ -57,8 +52,7 @@ impl Queue {
     }
 
     fn publish(&self, cpu: &PerCpu) {
-        cpu.ready
-            .store(self.ready.len() as u32, Ordering::SeqCst);
+        cpu.ready.store(self.ready.len() as u32, Ordering::SeqCst);
         let next = self.sleepers.first().map_or(NEVER, |s| s.0);
         cpu.next_wake.store(next, Ordering::SeqCst);
     }
@@ -69,12 +63,9 @@ impl Queue {
         if let Some(vcpu) = handle.vcpu() {
             let bonus = crate::clock::ticks_of_us(if woken { WAKE_BONUS_US } else { 0 });
             let floor = self.least.saturating_sub(bonus);
-            let ceiling = self
-                .least
-                .saturating_add(crate::clock::ticks_of_us(100_000));
+            let ceiling = self.least.saturating_add(crate::clock::ticks_of_us(100_000));
             let own = vcpu.vruntime.load(Ordering::Relaxed);
-            vcpu.vruntime
-                .store(own.clamp(floor, ceiling), Ordering::Relaxed);
+            vcpu.vruntime.store(own.clamp(floor, ceiling), Ordering::Relaxed);
         }
         self.ready.push(handle);
         self.publish(cpu);
@@ -94,8 +85,7 @@ impl Queue {
     /// Takes a ready vCPU that may run on another CPU.
     pub fn take_for(&mut self, other: u32, cpu: &PerCpu) -> Option<Handle> {
         let best = self.best(|h| {
-            h.vcpu()
-                .is_some_and(|v| v.affinity.load(Ordering::Relaxed) >> other & 1 == 1)
+            h.vcpu().is_some_and(|v| v.affinity.load(Ordering::Relaxed) >> other & 1 == 1)
         })?;
         let handle = self.ready.swap_remove(best);
         self.publish(cpu);
@@ -107,10 +97,7 @@ impl Queue {
             .iter()
             .enumerate()
             .filter(|(_, h)| allowed(h))
-            .min_by_key(|(_, h)| {
-                h.vcpu()
-                    .map_or(u64::MAX, |v| v.vruntime.load(Ordering::Relaxed))
-            })
+            .min_by_key(|(_, h)| h.vcpu().map_or(u64::MAX, |v| v.vruntime.load(Ordering::Relaxed)))
             .map(|(i, _)| i)
     }
 

@@ -33,8 +33,7 @@ pub fn charge(handle: &Handle, vcpu: &Vcpu) {
     let ran = now.saturating_sub(vcpu.times.since.swap(now, Ordering::Relaxed));
     vcpu.times.run.fetch_add(ran, Ordering::Relaxed);
     let weight = u64::from(handle.domain.weight.load(Ordering::Relaxed).max(1));
-    vcpu.vruntime
-        .fetch_add(ran.saturating_mul(256) / weight, Ordering::Relaxed);
+    vcpu.vruntime.fetch_add(ran.saturating_mul(256) / weight, Ordering::Relaxed);
     if handle.domain.cap.load(Ordering::Relaxed) > 0 {
         let period = now / ticks_of_us(CAP_PERIOD_US).max(1);
         if handle.domain.cap_period.swap(period, Ordering::Relaxed) != period {

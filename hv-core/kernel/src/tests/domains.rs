@@ -44,7 +44,12 @@ fn faults_stop_the_domain_and_not_the_host() {
     for (exit, why, code) in [
         (Exit::Shutdown, reason::TRIPLE_FAULT, 0),
         (
-            Exit::Memory(MemoryAccess { gpa: 0x9000_0000, write: true, fetch: false, present: false }),
+            Exit::Memory(MemoryAccess {
+                gpa: 0x9000_0000,
+                write: true,
+                fetch: false,
+                present: false,
+            }),
             reason::MEMORY_FAULT,
             0x9000_0000,
         ),

@@ -124,7 +124,7 @@ fn wrong_arguments_are_refused_and_change_nothing() {
         (words(WORDS, 9), Status::Invalid),
         (words(WORDS, 15), Status::Invalid),
         (words(0x1000_0000, 10), Status::Fault),
-        (words(u64::MAX & !0xfff, 10), Status::Fault),
+        (words(!0xfff, 10), Status::Fault),
         (H::EventRing { vcpu: 0, priority: 1, gpa: RING, log2_slots: 10 }, Status::State),
         (H::EventUpcall { vcpu: 0, vector: 31 }, Status::Invalid),
         (H::EventUpcall { vcpu: 1, vector: 32 }, Status::NotFound),

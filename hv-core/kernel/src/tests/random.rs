@@ -40,10 +40,7 @@ impl Random {
 }
 
 fn calls() -> u64 {
-    std::env::var("HV_RANDOM_CALLS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(50_000)
+    std::env::var("HV_RANDOM_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000)
 }
 
 fn storm(world: &World, seed: u64, from_control: bool) {
@@ -69,11 +66,9 @@ fn storm(world: &World, seed: u64, from_control: bool) {
             guest = world.guest(2, 64);
         }
         // Guests that the storm made must not fill the host.
-        if from_control {
-            if turn % 1000 == 0 {
-                world.destroy_all();
-                guest = world.guest(2, 64);
-            }
+        if from_control && turn % 1000 == 0 {
+            world.destroy_all();
+            guest = world.guest(2, 64);
         }
     }
     world.destroy_all();
