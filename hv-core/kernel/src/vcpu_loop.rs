@@ -125,7 +125,11 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
         match exit::handle(handle, vcpu, core, came) {
             Outcome::Resume => {}
             Outcome::Block => core.halted = true,
-            Outcome::Yield => return Leave::Ready,
+            Outcome::Yield => {
+                if sched_time::yield_to_others(handle, vcpu, cpu) {
+                    return Leave::Ready;
+                }
+            }
             Outcome::Stop(reason, code) => {
                 let stop = Stop { reason, code, vcpu: vcpu.index, rip: core.hw.rip() };
                 run::stop(&handle.domain, stop);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which CPU a vCPU goes to, and what an idle CPU takes from others.
+//! Which CPU a vCPU goes to, and what an idle CPU takes from others. A vCPU
+//! is placed anew after each slice, so queues of busy CPUs even out as well.
 
 use super::{Handle, cpus};
 use crate::per_cpu;
@@ -38,9 +39,4 @@ pub fn steal(here: CpuId) -> Option<Handle> {
     })?;
     // A queue somebody works on right now is left alone.
     longest.1.queue.try_lock()?.take_for(here.0, longest.1)
-}
-
-/// Some other queue has at least two more waiting than this one's `ready`.
-pub fn lopsided(here: CpuId, ready: u32) -> bool {
-    cpus().any(|(id, cpu)| id != here && cpu.ready.load(Ordering::Relaxed) >= ready + 2)
 }

@@ -111,6 +111,21 @@ pub fn should_switch(handle: &Handle, vcpu: &Vcpu, cpu: &PerCpu, slice_end: u64)
     least.saturating_add(margin) <= own
 }
 
+/// A vCPU gives way: it goes behind the next one that waits. False when none
+/// does, so that it can just go on.
+pub fn yield_to_others(handle: &Handle, vcpu: &Vcpu, cpu: &PerCpu) -> bool {
+    if cpu.ready.load(Ordering::SeqCst) == 0 {
+        return false;
+    }
+    charge(handle, vcpu);
+    let Some(least) = cpu.queue.lock().least_ready() else {
+        return false;
+    };
+    let behind = least.saturating_add(1);
+    vcpu.vruntime.fetch_max(behind, Ordering::Relaxed);
+    true
+}
+
 /// An idle moment: this CPU sleeps until something comes.
 pub fn idle(cpu: &PerCpu) {
     cpu.idle.store(true, Ordering::SeqCst);

@@ -72,3 +72,16 @@ fn one_who_comes_late_is_not_owed_the_past() {
     let share = ran(&b) as f64 / (ran(&a) + ran(&c) - before + ran(&b)) as f64;
     assert!((0.30..0.37).contains(&share), "{share}");
 }
+
+#[test]
+fn one_who_yields_goes_behind_the_next() {
+    let world = world();
+    let (a, b) = (spinner(&world, 256, 0), spinner(&world, 256, 0));
+    a.vcpus[0].core().as_mut().unwrap().hw.script.push_front(Exit::Pause);
+    let cpu = crate::per_cpu::here().unwrap();
+    vcpu_loop::once(CpuId(0), cpu);
+    assert_eq!((a.vcpus[0].trace.total(), b.vcpus[0].trace.total()), (1, 0));
+    machine::with(|m| m.enter_ticks = 10_000_000);
+    vcpu_loop::once(CpuId(0), cpu);
+    assert!(b.vcpus[0].trace.total() > 0);
+}
