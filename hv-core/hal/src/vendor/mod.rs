@@ -9,6 +9,7 @@
 //! at entry, under the manual's names). `x86::svm` and `x86::vmx` execute.
 
 pub mod context;
+pub mod mitigate;
 pub mod queue;
 pub mod regs;
 pub mod svm;

@@ -8,6 +8,7 @@
 
 mod acpi_memory;
 mod apic;
+mod barrier;
 pub mod boot;
 mod clock;
 pub mod cpu;

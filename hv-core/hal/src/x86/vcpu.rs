@@ -14,7 +14,7 @@ use spin::Once;
 
 use super::svm::{self, SvmVcpu};
 use super::vmx::{self, VmxVcpu};
-use super::{cpu, xstate};
+use super::{barrier, cpu, xstate};
 use crate::exit::{Choice, Event, Exit, Role, Vendor};
 use crate::stage2::{Format, Stage2, TableFrames};
 use crate::vendor::context::{self, Limits};
@@ -81,6 +81,7 @@ pub fn probe(choice: Choice) -> Result<Vendor, &'static str> {
 
 /// Turns the vendor's way on, on the running CPU; after [`probe`].
 pub fn enable_cpu() -> Result<(), &'static str> {
+    barrier::enable_cpu();
     match VENDOR.get() {
         Some(Vendor::Svm) => svm::enable_cpu(),
         Some(Vendor::Vmx) => vmx::enable_cpu(),

@@ -17,13 +17,14 @@ use core::arch::{asm, naked_asm};
 
 /// Runs the guest of the block at `guest` until it exits. `regs`: its general
 /// registers; rax and rsp are in the block. `host`: the area that
-/// [`save_host`] has filled on this CPU. All but `regs` are machine addresses.
+/// [`save_host`] has filled on this CPU. All of these but `regs` are machine
+/// addresses. `fill`: 1 if the return stack is to be filled after the exit.
 ///
 /// # Safety
 /// SVM is on, interrupts are off, the block is one of a vCPU that no other CPU
 /// runs, its nested tables map only what the guest may touch.
 #[unsafe(naked)]
-pub unsafe extern "C" fn run(guest: u64, regs: *mut [u64; 16], host: u64) {
+pub unsafe extern "C" fn run(guest: u64, regs: *mut [u64; 16], host: u64, fill: u64) {
     naked_asm!(
         "push rbp",
         "push rbx",
@@ -31,6 +32,7 @@ pub unsafe extern "C" fn run(guest: u64, regs: *mut [u64; 16], host: u64) {
         "push r13",
         "push r14",
         "push r15",
+        "push rcx",
         "push rdx",
         "push rsi",
         "mov rax, rdi",
@@ -84,6 +86,28 @@ pub unsafe extern "C" fn run(guest: u64, regs: *mut [u64; 16], host: u64) {
         "xor r10d, r10d",
         "xor r11d, r11d",
         "add rsp, 16",
+        "pop rax",
+        // 32 harmless entries, before the first return.
+        "test eax, eax",
+        "jz 8f",
+        "mov ecx, 16",
+        "9:",
+        "call 6f",
+        "7:",
+        "pause",
+        "lfence",
+        "jmp 7b",
+        "6:",
+        "call 6f",
+        "7:",
+        "pause",
+        "lfence",
+        "jmp 7b",
+        "6:",
+        "dec ecx",
+        "jnz 9b",
+        "add rsp, 256",
+        "8:",
         "pop r15",
         "pop r14",
         "pop r13",

@@ -15,8 +15,8 @@ use crate::vendor::regs::{cr0, rflags};
 use crate::vendor::svm::check;
 use crate::vendor::svm::decode::{Meaning, cut_short, decode, inject};
 use crate::vendor::svm::layout::{FLUSH_ALL, SHADOW, clean, misc1, vintr};
-use crate::x86::cpu as machine;
 use crate::x86::vcpu::VendorVcpu;
+use crate::x86::{barrier, cpu as machine};
 
 /// A virtual interrupt that only waits for IF. V_IGN_TPR: the kernel crate has
 /// looked at the TPR (15.21.4).
@@ -86,11 +86,13 @@ impl SvmVcpu {
     /// Runs it once. `prepare` has been called.
     pub(super) fn run(&mut self, here: CpuId) -> Exit {
         self.next_rip = None;
+        barrier::before_entry();
+        let fill = barrier::needed().returns.into();
         let regs = &raw mut self.regs;
         // SAFETY: this CPU has SVM on (`load` needed it), interrupts are off
         // as always in the core, the block is ours alone and was checked, and
         // the tables are those of this vCPU's domain.
-        unsafe { entry::run(self.frame.address(), regs, cpu::host_state(here)) };
+        unsafe { entry::run(self.frame.address(), regs, cpu::host_state(here), fill) };
         self.settle();
         let features = cpu::features();
         let (rcx, rdx) = (self.regs[RCX], self.regs[RDX]);

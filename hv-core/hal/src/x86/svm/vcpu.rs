@@ -21,7 +21,7 @@ use crate::vendor::svm::{check, state};
 use crate::vendor::tags::Tag;
 use crate::x86::vcpu::VendorVcpu;
 use crate::x86::xstate::Xstate;
-use crate::x86::{cpu as machine, mem};
+use crate::x86::{barrier, cpu as machine, mem};
 use hv_abi::vcpu::VcpuContext;
 
 /// Whether the guest takes NMIs.
@@ -177,6 +177,7 @@ impl VendorVcpu for SvmVcpu {
         unsafe { entry::save_host(cpu::host_state(here)) };
         // Another vCPU may have run here: nothing of this block is cached.
         self.change(clean::ALL);
+        barrier::arrive(self.vmcb().control.nested_cr3);
         self.loaded = Some(here);
         self.xstate.load();
     }

@@ -13,13 +13,14 @@ use crate::vendor::vmx::layout::field::{HOST_RIP, HOST_RSP};
 
 /// Runs the guest of the current VMCS until it exits. `regs`: its general
 /// registers; rsp is in the VMCS. `launched`: it ran before, since it was
-/// last cleared. Returns 0 after an exit, 1 if there was no entry.
+/// last cleared. `fill`: 1 if the return stack is to be filled after the exit.
+/// Returns 0 after an exit, 1 if there was no entry.
 ///
 /// # Safety
 /// The VMCS that is current on this CPU is a vCPU's with host state of this
 /// CPU, interrupts are off, its EPT maps only what the guest may touch.
 #[unsafe(naked)]
-pub unsafe extern "C" fn run(regs: *mut [u64; 16], launched: u64) -> u64 {
+pub unsafe extern "C" fn run(regs: *mut [u64; 16], launched: u64, fill: u64) -> u64 {
     naked_asm!(
         "push rbp",
         "push rbx",
@@ -27,6 +28,7 @@ pub unsafe extern "C" fn run(regs: *mut [u64; 16], launched: u64) -> u64 {
         "push r13",
         "push r14",
         "push r15",
+        "push rdx",
         "push rdi",
         "mov eax, {host_rsp}",
         "vmwrite rax, rsp",
@@ -82,7 +84,6 @@ pub unsafe extern "C" fn run(regs: *mut [u64; 16], launched: u64) -> u64 {
         "5:",
         // No value of the guest's goes on in a register the core could use
         // speculatively.
-        "xor ecx, ecx",
         "xor edx, edx",
         "xor esi, esi",
         "xor edi, edi",
@@ -91,6 +92,28 @@ pub unsafe extern "C" fn run(regs: *mut [u64; 16], launched: u64) -> u64 {
         "xor r10d, r10d",
         "xor r11d, r11d",
         "add rsp, 8",
+        "pop rcx",
+        // 32 harmless entries, before the first return.
+        "test ecx, ecx",
+        "jz 8f",
+        "mov ecx, 16",
+        "9:",
+        "call 6f",
+        "7:",
+        "pause",
+        "lfence",
+        "jmp 7b",
+        "6:",
+        "call 6f",
+        "7:",
+        "pause",
+        "lfence",
+        "jmp 7b",
+        "6:",
+        "dec ecx",
+        "jnz 9b",
+        "add rsp, 256",
+        "8:",
         "pop r15",
         "pop r14",
         "pop r13",

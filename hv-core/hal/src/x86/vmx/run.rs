@@ -16,8 +16,8 @@ use crate::vendor::regs::{cr0, dr6, dr7, efer, rflags};
 use crate::vendor::vmx::decode::{Meaning, Raw, cut_short, decode, inject, nmi_still_blocked};
 use crate::vendor::vmx::layout::{PENDING_STEP, event, field, primary, reason, shadow};
 use crate::vendor::vmx::state;
-use crate::x86::cpu as machine;
 use crate::x86::vcpu::VendorVcpu;
+use crate::x86::{barrier, cpu as machine};
 
 impl VmxVcpu {
     /// Sets or clears a primary control.
@@ -146,11 +146,13 @@ impl VmxVcpu {
     /// Runs it once. `prepare` has been called.
     pub(super) fn run(&mut self, f: &mut Fields) -> Exit {
         self.next_rip = None;
+        barrier::before_entry();
+        let fill = barrier::needed().returns.into();
         let regs = &raw mut self.regs;
         // SAFETY: this vCPU's VMCS is current (`f`), its host state is of
         // this CPU since `load`, interrupts are off as always in the core, and
         // EPT is that of this vCPU's domain.
-        if unsafe { entry::run(regs, self.launched.into()) } != 0 {
+        if unsafe { entry::run(regs, self.launched.into(), fill) } != 0 {
             let (why, number) = f.error();
             f.write(field::ENTRY_EVENT, 0);
             return Exit::Failed(self.check().err().unwrap_or(why), number);

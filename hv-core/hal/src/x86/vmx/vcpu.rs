@@ -16,9 +16,9 @@ use crate::vendor::regs::{msr, rflags};
 use crate::vendor::tags::Tag;
 use crate::vendor::vmx::layout::{EPTP_FORM, field, shadow};
 use crate::vendor::vmx::{check, state};
-use crate::x86::mem;
 use crate::x86::vcpu::{VendorVcpu, limits};
 use crate::x86::xstate::Xstate;
+use crate::x86::{barrier, mem};
 use hv_abi::vcpu::VcpuContext;
 
 /// Offset of the TPR in the virtual-APIC page (30.1.1).
@@ -164,6 +164,7 @@ impl VendorVcpu for VmxVcpu {
         self.vmcs.load();
         self.launched = false;
         self.vmcs.with(host::write);
+        barrier::arrive(self.root.address());
         self.live.load();
         self.xstate.load();
     }
