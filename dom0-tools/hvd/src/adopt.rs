@@ -3,9 +3,11 @@
 //!
 //! | the core has it as | record | so |
 //! |---|---|---|
-//! | never started | any | it was being built: destroyed |
-//! | dying | any | it was being destroyed: destroyed |
-//! | anything else | matching | adopted; acted upon if it has stopped |
+//! | anything | without a number | it was being restarted: destroyed, built again |
+//! | never started | of a restart | the same |
+//! | never started | any other, none | it was being built: destroyed |
+//! | dying | any other, none | it was being destroyed: destroyed |
+//! | anything else | with its number | adopted; acted upon if it has stopped |
 //! | anything else | none | not ours: left alone |
 //! | not there | with a number | it ended meanwhile: record removed |
 //! | not there | without | it was being restarted: built again |
@@ -30,13 +32,21 @@ pub async fn run(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
         if id == DOM_CONTROL {
             continue;
         }
-        let matches = |r: &Record| r.id == Some(id) && *r.uuid.as_bytes() == info.uuid;
-        let position = records.iter().position(matches);
+        let position = records.iter().position(|r| *r.uuid.as_bytes() == info.uuid);
         let record = position.map(|at| records.swap_remove(at));
         let name = domain::name(info);
         let about = Some((id, &*name));
-        if info.state & (state::NEW | state::DYING) != 0 {
-            clear(daemon, info, record);
+        let half = info.state & (state::NEW | state::DYING) != 0;
+        let restarting = record
+            .as_ref()
+            .is_some_and(|r| r.id != Some(id) || r.restarts > 0 && info.state & state::NEW != 0);
+        if half || restarting {
+            let record = record.map(|r| if restarting { Record { id: None, ..r } } else { r });
+            if clear(daemon, info, record.as_ref())
+                && let Some(record) = record.filter(|_| restarting)
+            {
+                records.push(record);
+            }
         } else if let Some(record) = record {
             adopt(daemon, record, id);
         } else {
@@ -59,21 +69,28 @@ pub async fn run(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Destroys what was half built or half destroyed.
-fn clear(daemon: &Arc<Daemon>, info: &DomainInfo, record: Option<Record>) {
+/// Destroys what was half built or half destroyed, and brings its record up to
+/// date: one with a number goes, one without says that it is to be built again.
+fn clear(daemon: &Arc<Daemon>, info: &DomainInfo, record: Option<&Record>) -> bool {
     let id = info.domain as DomainId;
     let name = domain::name(info);
     let about = Some((id, &*name));
-    match domain::destroy(&*daemon.core, id) {
-        Ok(()) => {
-            if let Some(record) = record {
-                record::remove(&daemon.paths, record.uuid);
+    match record {
+        Some(record) if record.id.is_none() => {
+            if let Err(e) = record::store(&daemon.paths, record) {
+                tracing::warn!("cannot note the restart of `{name}`: {e}");
             }
-            let text = "a daemon ended while building or destroying it; it was destroyed";
-            daemon.journal.write("leftover", about, text);
         }
-        Err(e) => daemon.journal.write("failed", about, e.to_string()),
+        Some(record) => record::remove(&daemon.paths, record.uuid),
+        None => {}
     }
+    if let Err(e) = domain::destroy(&*daemon.core, id) {
+        daemon.journal.write("failed", about, e.to_string());
+        return false;
+    }
+    let text = "a daemon ended while building or destroying it; it was destroyed";
+    daemon.journal.write("leftover", about, text);
+    true
 }
 
 fn adopt(daemon: &Arc<Daemon>, record: Record, id: DomainId) {

@@ -79,6 +79,26 @@ impl FakeCore {
         state.fail_at.is_none_or(|at| state.operations > at)
     }
 
+    /// Cuts the tools off from the `n`-th operation on, as if they were killed
+    /// there, until [`FakeCore::revive`]; `on_death` is called at that moment.
+    /// Dropping mappings and ports works on, as the kernel sees to that.
+    pub fn die_at(&self, n: u64, on_death: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        state.dies_at = Some(state.operations + n);
+        state.on_death = Some(Box::new(on_death));
+    }
+
+    /// Whether the tools are cut off.
+    pub fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+
+    /// Ends what [`FakeCore::die_at`] began.
+    pub fn revive(&self) {
+        let mut state = self.state();
+        (state.dies_at, state.dead, state.on_death) = (None, false, None);
+    }
+
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.state().operations
@@ -135,6 +155,9 @@ impl Core for FakeCore {
     fn call(&self, call: Hypercall, buffer: Option<&mut [u8]>) -> Result<Reply, Error> {
         let mut state = self.state();
         if state.injected() {
+            if state.dead {
+                return Err(Error::device("reach the fake core", Errno::IO));
+            }
             return Ok(Reply { status: Status::NoMemory, value: 0 });
         }
         let result = state.hypercall(call, buffer.unwrap_or_default());

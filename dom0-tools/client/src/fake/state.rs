@@ -122,6 +122,10 @@ pub(super) struct State {
     pub domains: BTreeMap<DomainId, Domain>,
     pub operations: u64,
     pub fail_at: Option<u64>,
+    /// From this operation on nothing is reached any more.
+    pub dies_at: Option<u64>,
+    pub dead: bool,
+    pub on_death: Option<Box<dyn FnOnce() + Send>>,
     pub log: Vec<u8>,
     pub guests_obey: bool,
 }
@@ -135,6 +139,9 @@ impl State {
             domains: BTreeMap::new(),
             operations: 0,
             fail_at: None,
+            dies_at: None,
+            dead: false,
+            on_death: None,
             log: b"[    0.000001] INFO core: a fake core, in memory\n".to_vec(),
             guests_obey: false,
         };
@@ -173,7 +180,13 @@ impl State {
     pub fn injected(&mut self) -> bool {
         let this = self.operations;
         self.operations += 1;
-        self.fail_at == Some(this)
+        if self.dies_at.is_some_and(|at| this >= at) {
+            self.dead = true;
+            if let Some(tell) = self.on_death.take() {
+                tell();
+            }
+        }
+        self.dead || self.fail_at == Some(this)
     }
 
     pub fn host_info(&self) -> HostInfo {

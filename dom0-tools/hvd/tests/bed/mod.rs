@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A daemon on a thread of its own over a fake core, and a client that speaks
 //! plain HTTP to it.
+#![allow(dead_code, reason = "each test program uses a part of this")]
 
 use hv_client::Core;
 use hv_client::fake::{FakeCore, GuestConsole, bzimage};
@@ -80,6 +81,30 @@ impl Bed {
             let _ = kill.send(());
             thread.join().unwrap();
         }
+    }
+
+    /// The daemon dies at its n-th operation from now: it reaches neither core
+    /// nor records from there on.
+    pub fn dies_at(&self, n: u64) {
+        let (records, aside) = (self.run_dir().join("domains"), self.run_dir().join("aside"));
+        self.core.die_at(n, move || std::fs::rename(records, aside).unwrap());
+    }
+
+    /// Starts a successor on what the dead daemon left.
+    pub fn succeed_the_dead(&mut self) {
+        self.kill();
+        // Asked now, when nobody can die any more.
+        if self.core.is_dead() {
+            let _ = std::fs::remove_dir_all(self.run_dir().join("domains"));
+            std::fs::rename(self.run_dir().join("aside"), self.run_dir().join("domains")).unwrap();
+        }
+        self.core.revive();
+        self.start();
+    }
+
+    /// What happened, or nothing if the daemon does not say.
+    pub fn journal(&self) -> String {
+        self.ask("GET", "/v1/events", None).1
     }
 
     /// What a second daemon says.
