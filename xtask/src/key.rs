@@ -6,6 +6,11 @@
 
 use sha2::{Digest, Sha256};
 
+/// The SHA-256 of `bytes`, in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Collects the parts of a key.
 #[derive(Default)]
 pub struct Key(Sha256);

@@ -21,6 +21,8 @@ pub enum Outcome {
     Exit(i32),
     /// The core's log has everything that was waited for.
     Logged,
+    /// The core said why it can't start.
+    Refused,
     /// The core panicked.
     Panic,
     /// The machine went off before the command had ended.
@@ -43,7 +45,7 @@ impl Outcome {
             Outcome::Logged => 0,
             Outcome::Panic => 123,
             Outcome::Timeout { .. } => 124,
-            Outcome::Off { .. } => 125,
+            Outcome::Off { .. } | Outcome::Refused => 125,
         }
     }
 
@@ -53,6 +55,7 @@ impl Outcome {
         match self {
             Outcome::Exit(code) => format!("the command ended with {code}"),
             Outcome::Logged => "the core's log says what it should".to_owned(),
+            Outcome::Refused => "the core refused to start".to_owned(),
             Outcome::Panic => "the core panicked".to_owned(),
             Outcome::Off { begun } => format!("the machine went off {}", what(begun)),
             Outcome::Timeout { begun } => format!("time was up {}", what(begun)),
@@ -120,6 +123,9 @@ pub fn exec(
         if watch.matches(until) {
             break Outcome::Logged;
         }
+        if watch.refused() {
+            break Outcome::Refused;
+        }
         let begun = parser.begun();
         match (parser.code, done) {
             (Some(code), _) if ended => break Outcome::Exit(code),
@@ -149,6 +155,11 @@ pub fn interactive(machine: &Machine) -> Result<u8> {
             running.terminate();
             note(&format!("the core panicked\n{}", tails(&logs[..1], 40)));
             return Ok(Outcome::Panic.code());
+        }
+        if watch.refused() {
+            running.terminate();
+            note(&format!("the core refused to start\n{}", tails(&logs[..1], 20)));
+            return Ok(Outcome::Refused.code());
         }
         if ended {
             break;
@@ -183,6 +194,11 @@ impl Watch {
         Ok(self.watch.feed(&new))
     }
 
+    /// Whether the core has said that it can't start.
+    fn refused(&self) -> bool {
+        String::from_utf8_lossy(&self.text).contains("error start: the core can't start")
+    }
+
     /// Whether the log so far matches every pattern (never, without any).
     fn matches(&self, until: &[Regex]) -> bool {
         let text = String::from_utf8_lossy(&self.text);
@@ -196,7 +212,15 @@ fn logs_of(running: &Running) -> [PathBuf; 3] {
 
 fn tails(logs: &[PathBuf], lines: usize) -> String {
     let shown = logs.iter().filter(|log| size(log) > 0);
-    shown.map(|log| format!("  {}:\n{}", log.display(), tail(log, lines))).collect()
+    let of = |log: &PathBuf| {
+        // QEMU names every feature that its emulation of a CPU leaves out.
+        let text: String = tail(log, lines)
+            .split_inclusive('\n')
+            .filter(|l| !l.contains("TCG doesn't support requested feature"))
+            .collect();
+        if text.is_empty() { text } else { format!("  {}:\n{text}", log.display()) }
+    };
+    shown.map(of).collect()
 }
 
 fn size(path: &Path) -> u64 {

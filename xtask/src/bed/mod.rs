@@ -56,6 +56,9 @@ fn nested(cpuinfo: &str) -> bool {
     flags.flat_map(str::split_whitespace).any(|f| f == "vmx" || f == "svm")
 }
 
+/// A directory of this name in the machine's is offered by TFTP.
+pub const TFTP: &str = "tftp";
+
 /// What is loaded into the machine, and how.
 pub struct Boot {
     /// The core's flat image.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Bed, Machine, emulator};
+use super::{Bed, Machine, TFTP, emulator};
 use crate::iso;
 
 /// UEFI firmware of Debian's `ovmf`.
@@ -42,7 +42,12 @@ pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result
         c.arg("-drive").arg(drive);
         c.args(["-device", "nvme,serial=hv-scratch,drive=scratch"]);
     }
-    c.args(["-netdev", "user,id=net0", "-device", "e1000e,netdev=net0,romfile="]);
+    let mut net = "user,id=net0".to_owned();
+    let tftp = machine.dir.join(TFTP);
+    if tftp.is_dir() {
+        net.push_str(&format!(",tftp={}", tftp.display()));
+    }
+    c.arg("-netdev").arg(net).args(["-device", "e1000e,netdev=net0,romfile="]);
     if machine.gdb {
         c.args(["-s", "-S"]);
     }

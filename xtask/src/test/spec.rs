@@ -69,7 +69,11 @@ pub struct Spec {
     /// The command's exit code.
     #[serde(default)]
     pub exit: i32,
-    /// Patterns the output must have.
+    /// The machine goes off while the command runs.
+    #[serde(default)]
+    pub off: bool,
+    /// Patterns the output must have. `@PAYLOAD@` stands for the SHA-256 of
+    /// the file that the machine offers by TFTP.
     #[serde(default)]
     pub output: Vec<String>,
     /// Patterns the output must not have.
@@ -82,7 +86,7 @@ pub struct Spec {
     #[serde(default)]
     pub core_log_not: Vec<String>,
     /// Seconds; on Bochs four times as many.
-    #[serde(default = "three_hundred")]
+    #[serde(default = "two_hundred")]
     pub timeout: u64,
     /// The beds it can run on.
     #[serde(default = "tcg")]
@@ -117,8 +121,8 @@ fn two() -> Vec<u32> {
     vec![2]
 }
 
-fn three_hundred() -> u64 {
-    300
+fn two_hundred() -> u64 {
+    200
 }
 
 fn tcg() -> Vec<String> {

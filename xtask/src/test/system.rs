@@ -11,8 +11,9 @@ use regex_lite::Regex;
 
 use super::spec::{self, ALWAYS_BAD, Module, Spec, Via};
 use super::{Tally, Verdict};
-use crate::bed::{Bed, Boot, Machine};
+use crate::bed::{Bed, Boot, Machine, TFTP};
 use crate::deps::Installer;
+use crate::key::sha256;
 use crate::place;
 use crate::prepare::{RunDir, System};
 use crate::run::default_memory;
@@ -66,6 +67,7 @@ fn one(system: &System, spec: &Spec, bed: Bed, smp: u32) -> Result<Verdict> {
     boot.kernel_args = format!("{} {}", boot.kernel_args, spec.kernel_args).trim().to_owned();
     (boot.iso, boot.uefi) = (spec.via == Via::Iso, spec.via == Via::Uefi);
     spoil(&mut boot, spec, &dir)?;
+    let payload = payload(&dir)?;
     let machine = Machine {
         bed,
         boot,
@@ -85,7 +87,7 @@ fn one(system: &System, spec: &Spec, bed: Bed, smp: u32) -> Result<Verdict> {
     let report = session::exec(&machine, limit, &until, &mut |_| {})?;
     let core_log =
         String::from_utf8_lossy(&fs::read(report.core_log()).unwrap_or_default()).into_owned();
-    let mut faults = judge(spec, &report, &core_log)?;
+    let mut faults = judge(spec, &report, &core_log, &payload)?;
     if faults.is_empty() {
         return Ok(Verdict::Pass);
     }
@@ -109,21 +111,23 @@ fn one(system: &System, spec: &Spec, bed: Bed, smp: u32) -> Result<Verdict> {
 }
 
 /// What is not as the test wants it.
-fn judge(spec: &Spec, report: &Report, core_log: &str) -> Result<Vec<String>> {
+fn judge(spec: &Spec, report: &Report, core_log: &str, payload: &str) -> Result<Vec<String>> {
     let output = String::from_utf8_lossy(&report.output);
     let mut faults = Vec::new();
     let expected = match spec.exec {
+        Some(_) if spec.off => Outcome::Off { begun: true },
         Some(_) => Outcome::Exit(spec.exit),
         None => Outcome::Logged,
     };
     if report.outcome != expected {
         faults.push(format!("{} (expected: {})", report.outcome.describe(), expected.describe()));
-    } else if spec.exec.is_some() && !report.powered_off {
+    } else if !report.powered_off && report.outcome != Outcome::Logged {
         faults.push("the control domain did not power off".to_owned());
     }
     let mut look = |text: &str, what: &str, patterns: &[String], wanted: bool| -> Result<()> {
         for pattern in patterns {
-            if Regex::new(pattern)?.is_match(text) != wanted {
+            let pattern = pattern.replace("@PAYLOAD@", payload);
+            if Regex::new(&pattern)?.is_match(text) != wanted {
                 faults.push(format!("{what} {} /{pattern}/", if wanted { "lacks" } else { "has" }));
             }
         }
@@ -139,6 +143,21 @@ fn judge(spec: &Spec, report: &Report, core_log: &str) -> Result<Vec<String>> {
         look(core_log, "core log", &bad, false)?;
     }
     Ok(faults)
+}
+
+/// A file for the control domain to fetch, and its SHA-256.
+fn payload(dir: &RunDir) -> Result<String> {
+    let room = dir.path.join(TFTP);
+    fs::create_dir_all(&room)?;
+    // Not compressible by accident, the same on every run.
+    let mut state = 0x2545_f491_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let bytes: Vec<u8> = (0..2 << 20).map(|_| next()).collect();
+    fs::write(room.join("payload"), &bytes)?;
+    Ok(sha256(&bytes))
 }
 
 /// Puts something wrong in place of the kernel or the initrd.
