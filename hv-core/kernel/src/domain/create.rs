@@ -5,7 +5,7 @@ use super::{Domain, table};
 use crate::event::Ports;
 use crate::logging::Limiter;
 use crate::memory::DomainMemory;
-use crate::memory::pool::TablesOf;
+use crate::memory::pool::{self, TablesOf};
 use crate::sched;
 use crate::vcpu::Vcpu;
 use alloc::sync::Arc;
@@ -14,7 +14,6 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_abi::domain::DomainConfig;
 use hv_abi::{DomainId, MAX_DOMAINS, MAX_VCPUS, Status};
 use hv_hal::exit::Role;
-use hv_hal::heap;
 use spin::Mutex;
 
 /// Ports a domain may have when its builder does not say.
@@ -49,7 +48,7 @@ pub fn create(config: &DomainConfig, role: Role, id: DomainId) -> Result<Arc<Dom
     // The heap answers no allocation with a failure the language lets us
     // handle everywhere, so room for all of it is made sure of first.
     let need = DOMAIN_HEAP + vcpus * VCPU_HEAP + ports as usize * Ports::BYTES_A_PORT;
-    if !heap::has_room(need) {
+    if !pool::make_room(need) {
         return Err(Status::NoMemory);
     }
     let memory = DomainMemory::new(id, config.max_pages).ok_or(Status::NoMemory)?;

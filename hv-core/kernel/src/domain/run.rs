@@ -10,6 +10,9 @@ use hv_abi::Status;
 use hv_abi::event::virq;
 use hv_hal::cpu;
 
+/// Looks at a vCPU between two kicks of its CPU.
+const KICK_AGAIN: u32 = 100_000;
+
 /// A CPU has one of its vCPUs now.
 pub fn any_running(domain: &Domain) -> bool {
     domain.vcpus.iter().any(|v| v.running_on().is_some())
@@ -20,12 +23,18 @@ pub fn any_running(domain: &Domain) -> bool {
 pub fn wait_until_none_runs(domain: &Domain) {
     let here = cpu::current();
     for vcpu in &domain.vcpus {
+        let mut rounds = 0u32;
         while let Some(cpu) = vcpu.running_on() {
             if cpu == here {
                 // The caller itself: it stops when it comes out.
                 break;
             }
-            cpu::kick(cpu);
+            // A CPU that is kicked without a break would never get further
+            // than its handler.
+            if rounds.is_multiple_of(KICK_AGAIN) {
+                cpu::kick(cpu);
+            }
+            rounds = rounds.wrapping_add(1);
             cpu::relax();
         }
     }
