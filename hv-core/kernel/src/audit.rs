@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use hv_abi::MAX_DOMAINS;
 use hv_hal::addr::Frame;
-use hv_hal::heap;
 
 #[derive(Clone, Copy, Default)]
 struct Sum {
@@ -29,7 +28,7 @@ pub fn run() -> u64 {
         log::error!("{text}");
     };
     let mut sums: Vec<Sum> = Vec::new();
-    let room = heap::has_room(MAX_DOMAINS * size_of::<Sum>());
+    let room = pool::make_room(MAX_DOMAINS * size_of::<Sum>());
     if !room || sums.try_reserve_exact(MAX_DOMAINS).is_err() {
         log::warn!("no memory for an audit");
         return u64::MAX;

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hv_abi::{PAGE_SIZE, Status};
 use hv_hal::addr::Frame;
-use hv_hal::{heap, mem};
+use hv_hal::mem;
 
 /// Words in a page.
 const PER_PAGE: usize = 1024;
@@ -29,7 +29,8 @@ impl Words {
             return Err(Status::Invalid);
         }
         let mut frames = Vec::new();
-        if !heap::has_room(pages * size_of::<Frame>()) || frames.try_reserve_exact(pages).is_err() {
+        if !pool::make_room(pages * size_of::<Frame>()) || frames.try_reserve_exact(pages).is_err()
+        {
             return Err(Status::NoMemory);
         }
         let mut words = Self { frames, count };

@@ -8,8 +8,8 @@
 use super::frames::{self, FrameState, NIL};
 use hv_abi::DomainId;
 use hv_hal::addr::{Frame, Order};
-use hv_hal::mem;
 use hv_hal::stage2::TableFrames;
+use hv_hal::{heap, mem};
 use spin::Mutex;
 
 /// log2 of the largest block's frames, + 1.
@@ -146,6 +146,22 @@ fn take(order: Order, state: FrameState) -> Option<Frame> {
         frames::set(frame.plus(i), state);
     }
     Some(frame)
+}
+
+/// Makes sure that the core's heap has room for `bytes`, if need be by giving
+/// it 2 MiB of the pool for good.
+pub fn make_room(bytes: usize) -> bool {
+    if heap::has_room(bytes) {
+        return true;
+    }
+    let Some(frame) = take(Order::P2M, FrameState::Core) else {
+        return false;
+    };
+    let pages = Order::P2M.pages();
+    POOL.lock().total -= pages;
+    heap::extend(frame, pages);
+    log::info!("the core's heap grows by 2 MiB");
+    heap::has_room(bytes)
 }
 
 /// Scrubs and frees one leaf whose translations are flushed everywhere.

@@ -5,12 +5,12 @@
 
 use super::Handle;
 use crate::domain::Domain;
+use crate::memory::pool;
 use crate::per_cpu::PerCpu;
 use crate::vcpu::NEVER;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use hv_abi::Status;
-use hv_hal::heap;
 
 /// How much earlier than the others a woken vCPU may stand: 2 ms.
 const WAKE_BONUS_US: u64 = 2_000;
@@ -36,7 +36,7 @@ impl Queue {
         // Rooms are doubled, so that ten thousand domains made and destroyed
         // cost a handful of reallocations, and never given back.
         if total > self.ready.capacity() || total > self.sleepers.capacity() {
-            if !heap::has_room(total * 2 * (size_of::<Handle>() * 2 + 8)) {
+            if !pool::make_room(total * 2 * (size_of::<Handle>() * 2 + 8)) {
                 return Err(Status::NoMemory);
             }
             let grow = total * 2;
