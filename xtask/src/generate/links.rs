@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Links of the documentation: every relative one must lead to a file, every
+//! Links of all Markdown files: every relative one must lead to a file, every
 //! anchor to a heading, and every page of the book must be in its summary.
 
 use std::collections::BTreeSet;
@@ -16,14 +16,7 @@ const BOOK: &str = "docs/src";
 /// Every link that leads nowhere, as messages.
 pub fn broken(root: &Path) -> Result<Vec<String>> {
     let mut pages = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|x| x == "md") {
-            pages.push(path);
-        }
-    }
-    pages.push(root.join("pv-guest-kernel-patches/README.md"));
-    walk(&root.join(BOOK), &mut pages)?;
+    walk(root, &mut pages)?;
     let mut wrong = Vec::new();
     for page in &pages {
         let text = read(page)?;
@@ -49,11 +42,16 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Every page below a directory; what builds leave behind and hidden
+/// directories are not looked at.
 fn walk(dir: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
-            walk(&path, pages)?;
+            if !name.starts_with('.') && !name.starts_with("target") {
+                walk(&path, pages)?;
+            }
         } else if path.extension().is_some_and(|x| x == "md") {
             pages.push(path);
         }
