@@ -15,3 +15,6 @@ pub mod regs;
 pub mod svm;
 pub mod tags;
 pub mod vmx;
+
+#[cfg(test)]
+mod agree_tests;
