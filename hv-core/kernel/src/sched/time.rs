@@ -94,6 +94,10 @@ pub fn note_expired(cpu: &PerCpu) {
 /// another is owed more, or it was asked to look.
 pub fn should_switch(handle: &Handle, vcpu: &Vcpu, cpu: &PerCpu, slice_end: u64) -> bool {
     let now = time::now();
+    // A sleeper whose time has come competes with the one that runs.
+    if cpu.next_wake.load(Ordering::SeqCst) <= now {
+        wake_sleepers(cpu);
+    }
     let asked = cpu.resched.swap(false, Ordering::SeqCst);
     let over = now >= slice_end;
     if !asked && !over {
