@@ -20,6 +20,11 @@ pub fn enable_cpu() -> Result<(), &'static str> {
     Ok(())
 }
 
+/// XCR0 bits that a vCPU may set: x87 and SSE.
+pub fn xcr0_mask() -> u64 {
+    3
+}
+
 /// Format of the stage 2 tables.
 pub fn stage2_format() -> Format {
     Format::Npt

@@ -97,6 +97,11 @@ pub fn stage2_format() -> Format {
     }
 }
 
+/// XCR0 bits that a vCPU may set; CPUID leaf 0xd must tell of no others.
+pub fn xcr0_mask() -> u64 {
+    xstate::allowed()
+}
+
 /// First port of the UART that is hidden; no port has this number.
 static CONSOLE: AtomicU32 = AtomicU32::new(NO_PORT);
 const NO_PORT: u32 = u32::MAX;

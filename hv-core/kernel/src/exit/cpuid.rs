@@ -10,7 +10,7 @@ use hv_abi::cpuid::{
     LEAF_BASE, LEAF_FEATURES, LEAF_LAST, LEAF_START_INFO, LEAF_TIMING, SIGNATURE, features,
 };
 use hv_hal::exit::gpr;
-use hv_hal::{cpu, time};
+use hv_hal::{cpu, time, vcpu};
 
 /// Leaf 1, ecx (SDM Vol. 2, CPUID): SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID,
 /// SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C, RDRAND.
@@ -190,14 +190,31 @@ fn basic(domain: &Domain, vcpu: &Vcpu, cr4: u64, leaf: u32, sub: u32) -> [u32; 4
             1 => [apic_bits(domain), count, 2 << 8 | 1, vcpu.apic_id],
             _ => [0, 0, sub & 0xff, vcpu.apic_id],
         },
-        // XSAVE areas; the host's XCR0 is the vCPU's while it is loaded, so
-        // ebx is right. No supervisor states: XSAVES is hidden.
-        0xd => match sub {
-            0 => host,
-            1 => [a & 0x7, 0, 0, 0],
-            2..=9 => host,
-            _ => [0; 4],
-        },
+        0xd => xsave(sub, host),
+        _ => [0; 4],
+    }
+}
+
+/// XSAVE areas (SDM Vol. 1, 13.2), of the components that a vCPU may enable.
+/// The CPU's XCR0 is the vCPU's while it is loaded, so ebx is right: in leaf 0
+/// the area's size, in leaf 1 that of the compact form. No supervisor states:
+/// XSAVES is hidden, XSAVEC is not.
+fn xsave(sub: u32, host: [u32; 4]) -> [u32; 4] {
+    let mask = vcpu::xcr0_mask();
+    let has = |component: &u32| mask >> component & 1 == 1;
+    let [a, b, ..] = host;
+    match sub {
+        0 => {
+            let ends = (2..64).filter(has).map(|component| {
+                let [size, offset, ..] = cpu::cpuid(0xd, component);
+                size.saturating_add(offset)
+            });
+            // The legacy area and the header.
+            let most = ends.fold(576, u32::max);
+            [mask as u32, b, most, (mask >> 32) as u32]
+        }
+        1 => [a & 0x7, b, 0, 0],
+        2..64 if has(&sub) => host,
         _ => [0; 4],
     }
 }
