@@ -8,7 +8,7 @@
 
 use crate::clock;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use hv_hal::serial;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Mutex;
@@ -35,6 +35,15 @@ impl Ring {
 }
 
 static RING: Mutex<Ring> = Mutex::new(Ring { text: [0; LEN], written: 0 });
+
+/// Text came since [`take_news`] was asked last.
+static NEWS: AtomicBool = AtomicBool::new(false);
+
+/// Whether text came since the last call. The caller raises the event of it:
+/// the logger itself may run in the middle of anything.
+pub fn take_news() -> bool {
+    NEWS.load(Ordering::Relaxed) && NEWS.swap(false, Ordering::Relaxed)
+}
 
 /// A line being formatted; longer ones are cut.
 struct Line {
@@ -87,6 +96,7 @@ impl Log for Logger {
         let _ = line.write_str("\n");
         let bytes = line.text.get(..line.len).unwrap_or_default();
         RING.lock().push(bytes);
+        NEWS.store(true, Ordering::Relaxed);
         serial::write(bytes);
     }
 

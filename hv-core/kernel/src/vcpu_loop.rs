@@ -3,13 +3,16 @@
 //! back. Only here does a vCPU get on or off a CPU.
 
 use crate::domain::{Stop, run, table};
+use crate::event;
 use crate::exit;
+use crate::logging;
 use crate::outcome::Outcome;
 use crate::per_cpu::{self, PerCpu};
 use crate::sched::{self, Handle, time as sched_time};
 use crate::vcpu::{Core, NEVER, Vcpu, signal};
 use core::sync::atomic::Ordering;
 use hv_abi::DOM_CONTROL;
+use hv_abi::event::virq;
 use hv_abi::vcpu::run_state;
 use hv_hal::addr::CpuId;
 use hv_hal::exit::{Event, Exit};
@@ -41,6 +44,9 @@ pub fn run_forever(here: CpuId) -> ! {
 
 /// One turn: a vCPU until it leaves, or an idle moment.
 pub fn once(here: CpuId, cpu: &PerCpu) {
+    if logging::take_news() {
+        event::raise_control(virq::LOG);
+    }
     match sched::pick(here) {
         Some(handle) => run_one(&handle, cpu),
         None => {
@@ -200,8 +206,9 @@ fn take_signals(vcpu: &Vcpu, core: &mut Core) {
             // Something is on its way in; the NMI comes after the next exit.
             vcpu.signals.fetch_or(signal::NMI, Ordering::SeqCst);
         } else {
-            core.halted = false;
             core.hw.inject(Event::Nmi);
+            // One that is blocked ends no HLT.
+            core.halted &= !core.hw.pending();
         }
     }
 }

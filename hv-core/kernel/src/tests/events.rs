@@ -172,3 +172,18 @@ fn the_control_domain_hears_of_a_stop() {
     world.ok(&world.control, H::EventClose { port });
     world.ok(&world.control, bind);
 }
+
+#[test]
+fn the_control_domain_hears_of_new_text_in_the_log() {
+    let world = world();
+    crate::logging::install(log::LevelFilter::Info);
+    listen(&world, &world.control, 0x1_0000);
+    world.ok(&world.control, H::EventBindVirq { virq: virq::LOG, vcpu: 0 });
+    let _ = crate::logging::take_news();
+    let cpu = crate::per_cpu::here().unwrap();
+    crate::vcpu_loop::once(hv_hal::addr::CpuId(0), cpu);
+    assert_eq!(world.control.vcpus[0].take_posted().highest(), None);
+    log::info!("text");
+    crate::vcpu_loop::once(hv_hal::addr::CpuId(0), cpu);
+    assert_eq!(world.control.vcpus[0].take_posted().highest(), Some(UPCALL as u8));
+}
