@@ -13,7 +13,7 @@ use hv_abi::Status;
 use hv_abi::event::virq;
 
 /// Table pages or leaves one call takes down.
-const BUDGET: usize = 64;
+const BUDGET: usize = 16;
 
 /// One step; Again until all that can go is gone.
 pub fn step(domain: &Domain) -> Result<(), Status> {

@@ -41,9 +41,7 @@ fn constant(index: u32) -> Option<u64> {
         MISC_ENABLE => Some(1),
         // The TSC runs at the P0 frequency (AMD PPR, HWCR bit 24).
         AMD_HWCR => Some(1 << 24),
-        AMD_SYSCFG | AMD_INT_PENDING | AMD_NB_CFG | AMD_LS_CFG | AMD_BP_CFG | AMD_EVENT_SELECT => {
-            Some(0)
-        }
+        AMD_SYSCFG | AMD_INT_PENDING | AMD_NB_CFG | AMD_LS_CFG | AMD_BP_CFG => Some(0),
         // LFENCE is serializing (AMD, "Software techniques for managing
         // speculation").
         AMD_DE_CFG => Some(2),
