@@ -110,7 +110,9 @@ fn detach(args: &Args) -> anyhow::Result<()> {
             let log = std::fs::read_to_string(paths.log()).unwrap_or_default();
             bail!("it ended at once ({status}): {}", log.lines().last().unwrap_or(""));
         }
-        if UnixStream::connect(paths.socket()).is_ok() {
+        // A predecessor that is just dying may still take connections.
+        let ours = paths.holder() == Some(child.id());
+        if ours && UnixStream::connect(paths.socket()).is_ok() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -4,12 +4,16 @@
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Where the directory is unless told otherwise.
 pub const RUN_DIR: &str = "/run/hv";
+
+/// How long a daemon that was killed may take to be gone.
+const DYING: Duration = Duration::from_secs(3);
 
 /// Names below the directory.
 #[derive(Clone, Debug)]
@@ -43,6 +47,15 @@ impl Paths {
         self.dir.join("hvd.log")
     }
 
+    fn lock_file(&self) -> PathBuf {
+        self.dir.join("hvd.lock")
+    }
+
+    /// Process that took the lock last.
+    pub fn holder(&self) -> Option<u32> {
+        std::fs::read_to_string(self.lock_file()).ok()?.trim().parse().ok()
+    }
+
     /// Makes the directories and takes the lock that one daemon holds; it
     /// vanishes with the process, however that ends.
     pub fn lock(&self) -> anyhow::Result<File> {
@@ -52,7 +65,7 @@ impl Paths {
         // Configurations may hold secrets on command lines.
         std::fs::set_permissions(&domains, Permissions::from_mode(0o700))
             .with_context(|| format!("cannot protect {}", domains.display()))?;
-        let path = self.dir.join("hvd.lock");
+        let path = self.lock_file();
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -60,10 +73,14 @@ impl Paths {
             .write(true)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            bail!("another hvd (process {}) holds {}", pid.trim(), path.display());
+        // A daemon that was killed is still there until its mappings are gone.
+        let start = Instant::now();
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if start.elapsed() > DYING {
+                let pid = self.holder().unwrap_or_default();
+                bail!("another hvd (process {pid}) holds {}", path.display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
