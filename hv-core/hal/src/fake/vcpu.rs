@@ -205,6 +205,11 @@ impl HwVcpu {
         self.flushes += 1;
     }
 
+    /// XCR0; x87 only if it was never set.
+    pub fn xcr0(&mut self) -> u64 {
+        self.state.xcr0.max(1)
+    }
+
     /// Allows x87 and SSE.
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         value & 1 == 1 && value & !3 == 0

@@ -362,6 +362,11 @@ impl HwVcpu {
         vendor!(mut self, v => v.flush());
     }
 
+    /// XCR0.
+    pub fn xcr0(&mut self) -> u64 {
+        vendor!(mut self, v => v.xstate().xcr0())
+    }
+
     /// XSETBV of XCR0; false for a value that the CPU would refuse.
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         vendor!(mut self, v => v.xstate().set_xcr0(value))

@@ -112,7 +112,7 @@ const FEATURES_X1D: u32 = 0x0183_f3ff & !(1 << 7 | 1 << 12)
 pub fn handle(domain: &Domain, vcpu: &Vcpu, core: &mut Core) -> Outcome {
     let leaf = core.hw.reg(gpr::RAX) as u32;
     let sub = core.hw.reg(gpr::RCX) as u32;
-    let [a, b, c, d] = answer(domain, vcpu, core.hw.cr4(), leaf, sub);
+    let [a, b, c, d] = answer(domain, vcpu, core, leaf, sub);
     core.hw.set_reg(gpr::RAX, a.into());
     core.hw.set_reg(gpr::RBX, b.into());
     core.hw.set_reg(gpr::RCX, c.into());
@@ -121,11 +121,12 @@ pub fn handle(domain: &Domain, vcpu: &Vcpu, core: &mut Core) -> Outcome {
     Outcome::Resume
 }
 
-fn answer(domain: &Domain, vcpu: &Vcpu, cr4: u64, leaf: u32, sub: u32) -> [u32; 4] {
+fn answer(domain: &Domain, vcpu: &Vcpu, core: &mut Core, leaf: u32, sub: u32) -> [u32; 4] {
     match leaf {
         0x4000_0000..=0x4000_00ff => own(domain, leaf),
         0x8000_0000..=0x8fff_ffff => extended(domain, vcpu, leaf, sub),
-        _ => basic(domain, vcpu, cr4, leaf, sub),
+        0xd => xsave(core.hw.xcr0(), sub),
+        _ => basic(domain, vcpu, core.hw.cr4(), leaf, sub),
     }
 }
 
@@ -190,31 +191,35 @@ fn basic(domain: &Domain, vcpu: &Vcpu, cr4: u64, leaf: u32, sub: u32) -> [u32; 4
             1 => [apic_bits(domain), count, 2 << 8 | 1, vcpu.apic_id],
             _ => [0, 0, sub & 0xff, vcpu.apic_id],
         },
-        0xd => xsave(sub, host),
         _ => [0; 4],
     }
 }
 
 /// XSAVE areas (SDM Vol. 1, 13.2), of the components that a vCPU may enable.
-/// The CPU's XCR0 is the vCPU's while it is loaded, so ebx is right: in leaf 0
-/// the area's size, in leaf 1 that of the compact form. No supervisor states:
-/// XSAVES is hidden, XSAVEC is not.
-fn xsave(sub: u32, host: [u32; 4]) -> [u32; 4] {
+/// No supervisor states: XSAVES is hidden, XSAVEC is not.
+fn xsave(xcr0: u64, sub: u32) -> [u32; 4] {
     let mask = vcpu::xcr0_mask();
-    let has = |component: &u32| mask >> component & 1 == 1;
-    let [a, b, ..] = host;
+    let has = |set: u64, component: u32| set >> component & 1 == 1;
+    let host = cpu::cpuid(0xd, sub);
+    // Both forms begin with the legacy area and the header.
+    let standard = |set: u64| {
+        (2..64).filter(|c| has(set, *c)).fold(576, |most: u32, component| {
+            let [size, offset, ..] = cpu::cpuid(0xd, component);
+            most.max(size.saturating_add(offset))
+        })
+    };
+    // Bochs 2.7 tells the standard size here.
+    let compact = |set: u64| {
+        (2..64).filter(|c| has(set, *c)).fold(576u32, |end, component| {
+            let [size, _, flags, _] = cpu::cpuid(0xd, component);
+            let start = if flags & 2 != 0 { end.next_multiple_of(64) } else { end };
+            start.saturating_add(size)
+        })
+    };
     match sub {
-        0 => {
-            let ends = (2..64).filter(has).map(|component| {
-                let [size, offset, ..] = cpu::cpuid(0xd, component);
-                size.saturating_add(offset)
-            });
-            // The legacy area and the header.
-            let most = ends.fold(576, u32::max);
-            [mask as u32, b, most, (mask >> 32) as u32]
-        }
-        1 => [a & 0x7, b, 0, 0],
-        2..64 if has(&sub) => host,
+        0 => [mask as u32, standard(xcr0 & mask), standard(mask), (mask >> 32) as u32],
+        1 => [host[0] & 0x7, compact(xcr0 & mask), 0, 0],
+        2..64 if has(mask, sub) => host,
         _ => [0; 4],
     }
 }
