@@ -11,7 +11,7 @@ use crate::addr::CpuId;
 use crate::exit::gpr::{RCX, RDX};
 use crate::exit::{Event, Exit};
 use crate::vendor::queue::Open;
-use crate::vendor::regs::{cr0, rflags};
+use crate::vendor::regs::{cr0, dr6, rflags};
 use crate::vendor::svm::check;
 use crate::vendor::svm::decode::{Meaning, cut_short, decode, inject};
 use crate::vendor::svm::layout::{FLUSH_ALL, SHADOW, clean, misc1, vintr};
@@ -43,6 +43,13 @@ impl SvmVcpu {
             self.nmis = Nmis::Blocked;
             self.change(clean::INTERCEPTS).control.intercept_misc1 |= misc1::IRET;
         }
+        let leaving = matches!(self.nmis, Nmis::Leaving(_));
+        if leaving && self.queue.nmi() && event.is_none() && self.rflags() & rflags::TF == 0 {
+            // There is no window for NMIs: a single step over the IRET shows
+            // when it is done.
+            self.change(0).save.rflags |= rflags::TF;
+            self.stepping = true;
+        }
         self.set_window(if self.queue.interrupt() { ANY } else { self.wish });
         let protected = self.vmcb().save.cr0 & cr0::PE != 0;
         let control = &mut self.change(0).control;
@@ -66,6 +73,23 @@ impl SvmVcpu {
             }
             self.queue.put(event);
         }
+    }
+
+    /// Ends the single step over an IRET. True if the exit was its end and
+    /// nothing else.
+    fn stepped(&mut self, meaning: &Meaning) -> bool {
+        self.stepping = false;
+        if matches!(self.nmis, Nmis::Leaving(at) if at == self.rip()) {
+            // Not done yet: as if nobody had asked.
+            self.change(0).save.rflags &= !rflags::TF;
+            return false;
+        }
+        // The IRET has loaded the guest's own flags.
+        let done = matches!(meaning, Meaning::Exit(Exit::Exception { vector: 1, .. }));
+        if done {
+            self.change(clean::DEBUG).save.dr6 &= !dr6::BS;
+        }
+        done
     }
 
     fn set_window(&mut self, bits: u64) {
@@ -100,6 +124,9 @@ impl SvmVcpu {
         self.next_rip = next;
         if features.clean {
             self.change(0).control.clean = clean::ALL;
+        }
+        if self.stepping && self.stepped(&meaning) {
+            return Exit::Handled;
         }
         match meaning {
             Meaning::Exit(exit) => {

@@ -43,6 +43,8 @@ pub struct SvmVcpu {
     xstate: Xstate,
     pub(super) queue: Queue,
     pub(super) nmis: Nmis,
+    /// TF is set to learn of the end of the IRET that opens NMIs.
+    pub(super) stepping: bool,
     /// The window that the kernel crate asks for, as the block wants it.
     pub(super) wish: u64,
     /// Behind the instruction that exited.
@@ -104,6 +106,7 @@ impl VendorVcpu for SvmVcpu {
             xstate,
             queue: Queue::new(),
             nmis: Nmis::Open,
+            stepping: false,
             wish: 0,
             next_rip: None,
             tag: None,
@@ -245,6 +248,7 @@ impl VendorVcpu for SvmVcpu {
         self.regs = context.gpr;
         self.queue = Queue::new();
         self.nmis = Nmis::Open;
+        self.stepping = false;
         self.wish = 0;
         self.next_rip = None;
         self.checked = false;
