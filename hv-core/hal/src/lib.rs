@@ -22,7 +22,10 @@ pub mod bootinfo;
 pub mod exit;
 pub mod multiboot;
 pub mod stage2;
-#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only x86 executes it; a host tests it"))]
+#[cfg_attr(
+    not(target_os = "none"),
+    allow(dead_code, reason = "only x86 executes it; a host tests it")
+)]
 mod vendor;
 
 #[cfg(not(target_os = "none"))]

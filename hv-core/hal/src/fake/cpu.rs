@@ -36,12 +36,7 @@ pub fn idle() {
 
 /// What the test put in, or zeros.
 pub fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
-    with(|m| {
-        m.cpuid
-            .iter()
-            .find(|row| row.0 == leaf && row.1 == sub)
-            .map_or([0; 4], |row| row.2)
-    })
+    with(|m| m.cpuid.iter().find(|row| row.0 == leaf && row.1 == sub).map_or([0; 4], |row| row.2))
 }
 
 /// No register can be read.

@@ -4,8 +4,8 @@
 
 use crate::addr::Frame;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::boxed::Box;
 use spin::Mutex;
+use std::boxed::Box;
 use std::collections::HashMap;
 
 /// Frames of RAM.
@@ -61,10 +61,7 @@ pub fn write(frame: Frame, offset: usize, buf: &[u8]) {
 /// Zeroes whole pages.
 pub fn zero(frame: Frame, pages: u64) {
     for i in 0..pages {
-        let known = PAGES
-            .lock()
-            .as_ref()
-            .is_some_and(|pages| pages.contains_key(&(frame.0 + i)));
+        let known = PAGES.lock().as_ref().is_some_and(|pages| pages.contains_key(&(frame.0 + i)));
         if known {
             let page = page(frame.plus(i));
             page.0.iter().for_each(|w| w.store(0, Ordering::Relaxed));

@@ -64,10 +64,7 @@ pub struct HwVcpu {
 impl HwVcpu {
     /// A vCPU with interrupts on and nothing to play.
     pub fn new(_role: Role, _root: &Stage2, _frames: &mut dyn TableFrames) -> Option<Self> {
-        let mut made = Self {
-            open: true,
-            ..Self::default()
-        };
+        let mut made = Self { open: true, ..Self::default() };
         made.state.rflags = 0x202;
         Some(made)
     }
