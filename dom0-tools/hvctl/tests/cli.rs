@@ -151,6 +151,10 @@ fn shutdown_and_reboot_wait() {
     bed.core.guests_obey(false);
     bed.ok(&["create", "web.toml"]);
     let ran = bed.run(&["shutdown", "-w", "--timeout", "1", "web"]);
+    bed.core.guests_obey(true);
+    bed.ok(&["create", "web.toml", "name=kept", "on_poweroff=preserve"]);
+    bed.ok(&["shutdown", "-w", "kept"]);
+    assert!(bed.ok(&["list", "kept"]).contains("poweroff"));
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("did not shut down within 1 s; it is blocked"), "{}", ran.err);
 }

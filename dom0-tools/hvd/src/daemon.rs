@@ -185,14 +185,15 @@ impl Daemon {
         entry.hub.close();
     }
 
-    /// The entry of a domain.
+    /// The entry of a domain, also while it is being built.
     pub fn entry_of(&self, info: &DomainInfo) -> Option<Arc<Entry>> {
-        let id = info.domain as DomainId;
-        let mine = |e: &&Arc<Entry>| {
-            let live = e.live();
-            live.record.id == Some(id) && *live.record.uuid.as_bytes() == info.uuid
-        };
+        let mine = |e: &&Arc<Entry>| *e.live().record.uuid.as_bytes() == info.uuid;
         self.list().iter().find(mine).cloned()
+    }
+
+    /// Whether the daemon is still responsible for an entry.
+    pub fn knows(&self, entry: &Arc<Entry>) -> bool {
+        self.list().iter().any(|e| Arc::ptr_eq(e, entry))
     }
 
     /// Finds a domain by name or, if no name matches, by number.

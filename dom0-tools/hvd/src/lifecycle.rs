@@ -146,12 +146,12 @@ pub async fn destroy(daemon: &Arc<Daemon>, target: Target) -> Answer<()> {
     let Some(entry) = target.entry else {
         return destroy_in_core(daemon, target.info.domain as DomainId).await;
     };
+    // Waits for a birth or a restart to be over, and takes what came of it.
     let _work = entry.work.lock().await;
-    // Somebody else may have been quicker; then there is nothing to do.
-    if entry.id() == Some(target.info.domain as DomainId) {
+    if daemon.knows(&entry) {
+        let (id, name) = (entry.id(), entry.name());
         end(daemon, &entry).await?;
-        let name = entry.name();
-        let about = Some((target.info.domain as u16, &*name));
+        let about = id.map(|id| (id, &*name));
         daemon.journal.write("destroyed", about, "it was destroyed on request");
     }
     Ok(())
@@ -204,8 +204,7 @@ pub fn reconcile(daemon: &Arc<Daemon>) {
 async fn stopped(daemon: Arc<Daemon>, entry: Arc<Entry>, id: DomainId, info: Option<DomainInfo>) {
     let _work = entry.work.lock().await;
     // While we waited it may have been destroyed on request.
-    let known = daemon.entries().iter().any(|e| Arc::ptr_eq(e, &entry));
-    if entry.id() != Some(id) || !known {
+    if entry.id() != Some(id) || !daemon.knows(&entry) {
         return;
     }
     let name = entry.name();

@@ -152,6 +152,11 @@ fn a_domain_that_is_being_built_cannot_be_made_twice() {
     bed.until("it is being built", || bed.core.counters() != before);
     let refused = bed.create("web").unwrap_err();
     assert_eq!(refused["error"]["code"], "busy");
+    assert!(bed.post("/v1/domains/web/pause").1.contains("just being built"));
+    // A destruction waits until there is something to destroy.
+    assert_eq!(bed.delete("web").0, 200);
+    assert_eq!(bed.core.counters(), before);
+    assert_eq!(bed.records(), 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::args::WaitArgs;
 use crate::failure::{Failure, Outcome};
 use crate::style::Progress;
 use hv_toolstack::api::{Doc, Domain, Done, ShutdownRequest};
+use hv_toolstack::spec::{Action, DomainSpec};
 use std::time::{Duration, Instant};
 
 /// How often to look.
@@ -44,11 +45,12 @@ async fn wait(
         let state = match domains::one(c, name).await {
             Ok(now) => {
                 let now = now.body.domain;
-                // Another life, or stopped for good and kept.
-                if now.uuid != before.uuid || now.restarts != before.restarts {
+                let another = now.uuid != before.uuid || now.restarts != before.restarts;
+                let lives = now.reason.is_none() && !["building", "dying"].contains(&&*now.state);
+                if another && lives {
                     return Ok(());
                 }
-                if now.reason.is_some() && !reboot {
+                if !another && !reboot && is_kept(&now) {
                     return Ok(());
                 }
                 now.state
@@ -75,5 +77,20 @@ async fn wait(
         let seconds = start.elapsed().as_secs();
         progress.say(&format!("waiting for {name} to {what} ({state}, {seconds} s) …"));
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a domain has stopped and stays so, which its policy says. One that
+/// nobody manages stays in any case.
+fn is_kept(domain: &Domain) -> bool {
+    let stays = |reason: &str, spec: &DomainSpec| match reason {
+        "poweroff" => spec.on_poweroff == Action::Preserve,
+        "reboot" => spec.on_reboot == Action::Preserve,
+        _ => spec.on_crash == Action::Preserve,
+    };
+    match (&domain.reason, &domain.spec) {
+        (Some(reason), Some(spec)) => stays(reason, spec),
+        (Some(_), None) => true,
+        (None, _) => false,
     }
 }

@@ -4,6 +4,7 @@
 use super::{Shared, body, document, done};
 use crate::lifecycle::{self, Cancel};
 use crate::problem::{Answer, Problem};
+use crate::record;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -59,8 +60,12 @@ pub async fn destroy(State(daemon): Shared, Path(name): Path<String>) -> Answer<
     }
 }
 
-/// Refuses what makes no sense for a domain that has stopped.
+/// Refuses what makes no sense for a domain that has stopped or was not started.
 fn must_run(info: &DomainInfo) -> Answer<()> {
+    if info.state & state::NEW != 0 {
+        let message = format!("`{}` is just being built", domain::name(info));
+        return Err(Problem::new("busy", message).hint("try again in a moment"));
+    }
     if info.state & state::SHUTDOWN == 0 {
         return Ok(());
     }
@@ -137,8 +142,15 @@ pub async fn sched(
     daemon.core.domain_weight(target.id(), weight, cap)?;
     if let Some(entry) = &target.entry {
         // The next life is to be like this one.
-        let cpu = &mut entry.live().record.spec.cpu;
-        (cpu.weight, cpu.cap) = (weight, cap);
+        let record = {
+            let mut live = entry.live();
+            let cpu = &mut live.record.spec.cpu;
+            (cpu.weight, cpu.cap) = (weight, cap);
+            live.record.clone()
+        };
+        if let Err(e) = record::store(&daemon.paths, &record) {
+            tracing::warn!("cannot note the new share of `{name}`: {e}");
+        }
     }
     one(State(daemon), Path(name)).await
 }
