@@ -13,6 +13,7 @@ use regex_lite::Regex;
 use crate::bed::{Machine, Running};
 use crate::follow::{ExecParser, Growing, PanicWatch};
 use crate::step::{note, tail};
+use crate::symbolize;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Report {
     pub powered_off: bool,
     /// The core's log, the console, the emulator's own words.
     pub logs: [PathBuf; 3],
+    /// After a panic: the names of its backtrace.
+    trace: String,
 }
 
 impl Report {
@@ -84,7 +87,7 @@ impl Report {
 
     /// The ends of all logs, for a failure.
     pub fn tails(&self, lines: usize) -> String {
-        tails(&self.logs, lines)
+        tails(&self.logs, lines) + &self.trace
     }
 }
 
@@ -139,7 +142,11 @@ pub fn exec(
     };
     let powered_off = running.ended()?;
     running.kill();
-    Ok(Report { outcome, output, powered_off, logs })
+    let trace = match outcome {
+        Outcome::Panic => trace(machine, &watch),
+        _ => String::new(),
+    };
+    Ok(Report { outcome, output, powered_off, logs, trace })
 }
 
 /// A session on the terminal, until the machine goes off.
@@ -153,7 +160,9 @@ pub fn interactive(machine: &Machine) -> Result<u8> {
         if watch.panicked()? {
             sleep(Duration::from_millis(700));
             running.terminate();
-            note(&format!("the core panicked\n{}", tails(&logs[..1], 40)));
+            watch.panicked()?;
+            let report = tails(&logs[..1], 40) + &trace(machine, &watch);
+            note(&format!("the core panicked\n{report}"));
             return Ok(Outcome::Panic.code());
         }
         if watch.refused() {
@@ -171,6 +180,19 @@ pub fn interactive(machine: &Machine) -> Result<u8> {
         return Ok(Outcome::Off { begun: false }.code());
     }
     Ok(0)
+}
+
+/// Functions and lines of the addresses in a panic's report.
+fn trace(machine: &Machine, watch: &Watch) -> String {
+    let text = String::from_utf8_lossy(&watch.text);
+    let start = text.rfind("backtrace").unwrap_or(0);
+    let addresses = symbolize::in_text(text.get(start..).unwrap_or(""));
+    // The flat image lies next to the ELF it was made of.
+    let elf = machine.boot.core.with_extension("");
+    match symbolize::lookup(&elf, &addresses) {
+        Ok(names) if !names.is_empty() => format!("  where that was:\n{names}"),
+        _ => String::new(),
+    }
 }
 
 struct Watch {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Micro-guests: the image of `tests/guests` boots as the control domain (the
-//! runner), makes guests of copies of itself, and reports on the core's log:
-//! `HVTEST <name> success|skip|error|failure [text]` … `HVTEST done N`.
+//! runner), makes guests of copies of itself, and reports on the core's log,
+//! which `hv_harness` reads.
 //!
 //! *error* means that the test is broken, *failure* that the core is; both
 //! count as failed here, in different words.
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use hv_harness::Line;
 use regex_lite::Regex;
 
 use super::{Tally, Verdict};
@@ -40,7 +41,8 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         return Ok(());
     }
     let made = make(installer);
-    for smp in [1, 2] {
+    let counts: &[u32] = if tally.long() { &[1, 2, 4] } else { &[1, 2] };
+    for &smp in counts {
         let start = Instant::now();
         let lines = made
             .as_ref()
@@ -104,58 +106,29 @@ fn boot(core: &Path, runner: &[u8], bed: Bed, smp: u32) -> Result<(Lines, Option
         cpu_without: Vec::new(),
         dir: dir.path.clone(),
     };
-    let until = [Regex::new(r"HVTEST done \d+")?];
-    let limit = Duration::from_secs(if bed == Bed::Bochs { 600 } else { 180 });
-    let report = session::exec(&machine, limit, &until, &mut |_| {})?;
-    let log = String::from_utf8_lossy(&fs::read(report.core_log())?).into_owned();
-    let (lines, done) = parse(&log);
-    let complaint = match (report.outcome, done) {
-        (Outcome::Logged, Some(n)) if n == lines.len() => None,
-        (Outcome::Logged, n) => {
-            Some(format!("  {} verdicts, but the runner counted {n:?}\n", lines.len()))
-        }
-        (outcome, _) => Some(format!("  {}\n{}", outcome.describe(), report.tails(40))),
-    };
-    Ok((lines, complaint))
-}
-
-/// Reads verdict lines and the closing count.
-fn parse(log: &str) -> (Lines, Option<usize>) {
-    let mut lines = Vec::new();
-    let mut done = None;
-    for line in log.lines() {
-        let Some((_, rest)) = line.split_once("HVTEST ") else { continue };
-        let (name, rest) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
-        let (word, text) = rest.split_once(' ').unwrap_or((rest, ""));
-        if name == "done" {
-            done = word.parse().ok();
-            continue;
-        }
-        let verdict = match word {
-            "success" => Verdict::Pass,
-            "skip" => Verdict::Skip(text.to_owned()),
-            "failure" => Verdict::Fail(format!("  the core failed: {text}")),
-            "error" => Verdict::Fail(format!("  the test is broken: {text}")),
-            other => Verdict::Fail(format!("  no verdict is called `{other}`")),
-        };
-        lines.push((name.to_owned(), verdict));
+    let until = [Regex::new(r" dom0: HVTEST done \d+")?];
+    let limit = Duration::from_secs(if bed == Bed::Bochs { 900 } else { 300 });
+    let run = session::exec(&machine, limit, &until, &mut |_| {})?;
+    let log = String::from_utf8_lossy(&fs::read(run.core_log())?).into_owned();
+    let said = hv_harness::read(&log);
+    let logs = format!("  logs in {}\n", dir.path.display());
+    let lines = said.lines.iter().map(|l| (l.name.clone(), verdict(l, &logs))).collect();
+    let mut faults: String = said.problems.iter().map(|p| format!("  {p}\n")).collect();
+    if run.outcome != Outcome::Logged {
+        faults.push_str(&format!("  {}\n{}", run.outcome.describe(), run.tails(40)));
     }
-    (lines, done)
+    Ok((lines, Some(faults).filter(|f| !f.is_empty())))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verdict_lines_are_read() {
-        let log = "[ 0.1] INFO x: hi\r\n[ 0.2] INFO dom0: HVTEST a success\nHVTEST b skip no svm\n\
-                   HVTEST c failure lost 3\nHVTEST d error oops\nHVTEST done 4\n";
-        let (lines, done) = parse(log);
-        assert_eq!(done, Some(4));
-        assert_eq!(lines[0], ("a".to_owned(), Verdict::Pass));
-        assert_eq!(lines[1].1, Verdict::Skip("no svm".to_owned()));
-        assert!(matches!(&lines[2].1, Verdict::Fail(t) if t.contains("lost 3")));
-        assert!(matches!(&lines[3].1, Verdict::Fail(t) if t.contains("broken")));
+fn verdict(line: &Line, logs: &str) -> Verdict {
+    match line.verdict {
+        hv_harness::Verdict::Success => Verdict::Pass,
+        hv_harness::Verdict::Skip => Verdict::Skip(line.text.clone()),
+        hv_harness::Verdict::Failure => {
+            Verdict::Fail(format!("  the core failed: {}\n{logs}", line.text))
+        }
+        hv_harness::Verdict::Error => {
+            Verdict::Fail(format!("  the test is broken: {}\n{logs}", line.text))
+        }
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask test`: every test of the project behind one command.
 //!
-//! Kinds, in the order they run: `host` (cargo test per crate), `guest`
-//! (micro-guests, `guests.rs`), `system` (whole boots, `system.rs`). Each
+//! Kinds, in the order they run: `host` (cargo test per crate), `generated
+//! files`, `guest` (micro-guests, `guests.rs`), `system` (whole boots,
+//! `system.rs`). Each
 //! test is one line; a failing one is followed by the ends of its logs. The
 //! last line is `N passed, N failed, N skipped`, alone.
 
@@ -20,6 +21,7 @@ use clap::Args;
 
 use crate::bed::{Bed, Machine};
 use crate::deps::Installer;
+use crate::generate;
 use crate::place;
 use crate::step::note;
 
@@ -133,6 +135,10 @@ pub fn run(installer: &Installer, args: &TestArgs) -> Result<bool> {
         skipped: 0,
     };
     host::run(installer, &mut tally)?;
+    tally.run("generated files", || {
+        generate::check()?;
+        Ok(Verdict::Pass)
+    });
     if !args.list {
         Machine::prepare(installer, bed, true, bed != Bed::Bochs)?;
     }
