@@ -43,6 +43,7 @@ impl SvmVcpu {
             self.nmis = Nmis::Blocked;
             self.change(clean::INTERCEPTS).control.intercept_misc1 |= misc1::IRET;
         }
+        self.shadowed = (shadow && event.is_none()).then(|| self.rip());
         let leaving = matches!(self.nmis, Nmis::Leaving(_));
         if leaving && self.queue.nmi() && event.is_none() && self.rflags() & rflags::TF == 0 {
             // There is no window for NMIs: a single step over the IRET shows
@@ -92,6 +93,17 @@ impl SvmVcpu {
         done
     }
 
+    /// A window in a shadow: only a CPU that forgets the shadow at VMRUN opens
+    /// one (QEMU's TCG 7.2). An interrupt here would come between
+    /// STI and HLT, and the HLT would sleep through what the interrupt was to
+    /// say. STI is one byte and did nothing but set IF: it is done again.
+    fn undo_sti(&mut self) {
+        let vmcb = self.change(0);
+        vmcb.control.shadow &= !SHADOW;
+        vmcb.save.rip = vmcb.save.rip.wrapping_sub(1);
+        vmcb.save.rflags &= !rflags::IF;
+    }
+
     fn set_window(&mut self, bits: u64) {
         let on = bits != 0;
         let old = self.vmcb().control.vintr & !vintr::TPR;
@@ -117,6 +129,11 @@ impl SvmVcpu {
         // as always in the core, the block is ours alone and was checked, and
         // the tables are those of this vCPU's domain.
         unsafe { entry::run(self.frame.address(), regs, cpu::host_state(here), fill) };
+        let in_shadow = self.shadowed == Some(self.rip());
+        if in_shadow {
+            // Nothing was executed, so it is still there; QEMU's TCG loses it.
+            self.change(0).control.shadow |= SHADOW;
+        }
         self.settle();
         let features = cpu::features();
         let (rcx, rdx) = (self.regs[RCX], self.regs[RDX]);
@@ -137,6 +154,10 @@ impl SvmVcpu {
                     Exit::Exception { vector: 18, .. } => unsafe {
                         asm!("int 18", options(nostack));
                     },
+                    Exit::Window if in_shadow => {
+                        self.undo_sti();
+                        return Exit::Handled;
+                    }
                     // Only for an interrupt that waits in the queue.
                     Exit::Window if self.wish == 0 => return Exit::Handled,
                     Exit::Window => self.wish = 0,

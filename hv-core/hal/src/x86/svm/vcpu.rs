@@ -45,6 +45,8 @@ pub struct SvmVcpu {
     pub(super) nmis: Nmis,
     /// TF is set to learn of the end of the IRET that opens NMIs.
     pub(super) stepping: bool,
+    /// Where it was entered in the shadow of STI or MOV SS.
+    pub(super) shadowed: Option<u64>,
     /// The window that the kernel crate asks for, as the block wants it.
     pub(super) wish: u64,
     /// Behind the instruction that exited.
@@ -107,6 +109,7 @@ impl VendorVcpu for SvmVcpu {
             queue: Queue::new(),
             nmis: Nmis::Open,
             stepping: false,
+            shadowed: None,
             wish: 0,
             next_rip: None,
             tag: None,
@@ -249,6 +252,7 @@ impl VendorVcpu for SvmVcpu {
         self.queue = Queue::new();
         self.nmis = Nmis::Open;
         self.stepping = false;
+        self.shadowed = None;
         self.wish = 0;
         self.next_rip = None;
         self.checked = false;
