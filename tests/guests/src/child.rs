@@ -237,9 +237,9 @@ impl Child {
         let end = cpu::tsc() + PATIENCE * cpu::khz();
         while self.mail()?.from(index) < least {
             let info = self.info()?;
-            if info.state & state::SHUTDOWN != 0 {
+            if info.state & state::SHUTDOWN != 0 && self.mail()?.from(index) < least {
                 self.verdict(&info)?;
-                return Err(failure!("the child ended early"));
+                return Err(failure!("the child ended before its word {index} was {least}"));
             }
             if cpu::tsc() > end {
                 return Err(failure!("the child did not get to its word {index} = {least}"));

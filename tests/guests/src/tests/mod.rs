@@ -31,8 +31,11 @@ tests! {
     event_priority
     event_early
     event_hostile_words
+    event_between_guests
+    event_peer_destroyed
 
     memory_fault
+    page_tables_outside
     populate_arguments
     populate_exhausted
     release_populate
@@ -54,11 +57,13 @@ tests! {
     triple_fault
     pause_unpause
     destroy_running
+    destroy_in_call
     destroy_in_steps
     shutdown_reasons
     shutdown_request
 
     smp_bringup
+    wakeup_stress
     real_mode
     nmi
     timer
