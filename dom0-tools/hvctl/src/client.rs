@@ -154,7 +154,7 @@ impl Client {
                 .hint("boot hv from the boot menu, with a kernel made for its control domain");
         }
         failure(format!("hvd does not run: cannot connect to {socket}: {e}"))
-            .hint("start it: `hvd --detach`, or `systemctl start hvd`")
+            .hint("start it: `hvd --detach`")
     }
 }
 
