@@ -9,6 +9,8 @@
 //!
 //! Every address is an allegation: one beyond 48 bits, or one that does not
 //! fit its order, is an error and never a panic.
+//!
+//! Length: one walker; its operations share invariants that a split would hide.
 
 mod entry;
 #[cfg(test)]

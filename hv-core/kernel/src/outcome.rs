@@ -9,8 +9,11 @@ use hv_abi::Status;
 pub enum Outcome {
     /// Enter it again.
     Resume,
-    /// It waits for an interrupt.
+    /// It waits for an interrupt that it would take.
     Block,
+    /// It waits until an interrupt is pending, whether it lets it in or not:
+    /// so it can look and then wait with nothing coming in between.
+    Wait,
     /// It lets others run first.
     Yield,
     /// Its domain stops, for this reason and with this code.

@@ -24,6 +24,8 @@ pub struct Core {
     pub lapic: Lapic,
     /// It executed HLT and no interrupt ended it yet.
     pub halted: bool,
+    /// While `halted`: an interrupt ends it even with IF clear.
+    pub waits_for_any: bool,
     /// It had INIT and waits for SIPI.
     pub waits_for_sipi: bool,
     /// Translations older than this flush generation may be cached.
@@ -107,6 +109,7 @@ impl Vcpu {
                 hw,
                 lapic: Lapic::new(apic_id, index == 0),
                 halted: false,
+                waits_for_any: false,
                 waits_for_sipi: true,
                 flushed: 0,
             })),

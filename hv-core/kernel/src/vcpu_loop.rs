@@ -130,7 +130,8 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
         let came = enter(handle, vcpu, core, cpu);
         match exit::handle(handle, vcpu, core, came) {
             Outcome::Resume => {}
-            Outcome::Block => core.halted = true,
+            Outcome::Block => (core.halted, core.waits_for_any) = (true, false),
+            Outcome::Wait => (core.halted, core.waits_for_any) = (true, true),
             Outcome::Yield => {
                 if sched_time::yield_to_others(handle, vcpu, cpu) {
                     return Leave::Ready;
@@ -156,7 +157,7 @@ fn before_entry(handle: &Handle, vcpu: &Vcpu, core: &mut Core) -> Option<Leave> 
     core.lapic.accept(vcpu.take_posted());
     core.lapic.poll_timer(time::now());
     if core.halted {
-        let open = core.hw.rflags() >> 9 & 1 == 1;
+        let open = core.waits_for_any || core.hw.rflags() >> 9 & 1 == 1;
         let due = open && core.lapic.deliverable(core.hw.tpr()).is_some();
         if !due && !core.hw.pending() {
             return Some(Leave::Wait(core.lapic.deadline().unwrap_or(NEVER)));

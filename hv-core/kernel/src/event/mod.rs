@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Events: a port is a one-bit doorbell between two domains, between vCPUs,
 //! or from the core. [`ports`] has the ports and their joins, [`ring`] the
-//! shared memory through which a domain learns of them.
+//! shared memory through which a domain learns of them, [`virq`](mod@virq)
+//! those that the core itself raises.
 //!
 //! The word's bits and the ring's protocol are described in `hv_abi::event`.
 
 pub mod memory;
 pub mod ports;
 pub mod ring;
+pub mod virq;
 
 pub use memory::{forget as forget_memory, register_ring, register_words};
-pub use ports::{Ports, close_some, raise_control, raise_virq};
+pub use ports::{Ports, close_some};
 pub use ring::Ring;
+pub use virq::{raise_control, raise_virq};

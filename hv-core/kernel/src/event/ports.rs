@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use hv_abi::event::{
     EventStatus, LINKED, MASKED, PENDING, PRIORITIES, PRIORITY_NORMAL, kind, virq,
 };
-use hv_abi::{DOM_CONTROL, DomainId, Status};
+use hv_abi::{DomainId, Status};
 use spin::{Mutex, Once};
 
 /// What a port is joined with.
@@ -54,7 +54,8 @@ pub struct Ports {
     pub used: AtomicU32,
     /// Events that arrived.
     pub delivered: AtomicU64,
-    virqs: [AtomicU32; virq::COUNT],
+    /// Port of each virtual interrupt, 0 for none.
+    pub(super) virqs: [AtomicU32; virq::COUNT],
     /// Where the search for a free port begins, and how far closing all is.
     cursor: AtomicU32,
     forgotten: AtomicBool,
@@ -97,7 +98,7 @@ impl Ports {
     }
 
     /// Takes a free port for `join`.
-    fn take(&self, join: Join, vcpu: u32) -> Result<u32, Status> {
+    pub(super) fn take(&self, join: Join, vcpu: u32) -> Result<u32, Status> {
         let count = self.ports.len() as u32;
         let start = self.cursor.load(Ordering::Relaxed);
         for i in 0..count {
@@ -120,7 +121,7 @@ impl Ports {
         Err(Status::Limit)
     }
 
-    fn free(&self, number: u32) {
+    pub(super) fn free(&self, number: u32) {
         if let Some(port) = self.get(number) {
             *port.lock() = FREE;
             self.used.fetch_sub(1, Ordering::Relaxed);
@@ -128,7 +129,7 @@ impl Ports {
     }
 }
 
-fn vcpu_number(domain: &Domain, vcpu: u64) -> Result<u32, Status> {
+pub(super) fn vcpu_number(domain: &Domain, vcpu: u64) -> Result<u32, Status> {
     u32::try_from(vcpu).ok().filter(|v| (*v as usize) < domain.vcpus.len()).ok_or(Status::NotFound)
 }
 
@@ -160,23 +161,6 @@ pub fn bind(caller: &Domain, remote: &Domain, remote_port: u64) -> Result<u32, S
     drop(other);
     caller.ports.free(number);
     Err(status)
-}
-
-/// A port raised for a virtual interrupt.
-pub fn bind_virq(domain: &Domain, virq: u64, vcpu: u64) -> Result<u32, Status> {
-    let vcpu = vcpu_number(domain, vcpu)?;
-    let index = usize::try_from(virq).map_err(|_| Status::Invalid)?;
-    let place = domain.ports.virqs.get(index).ok_or(Status::Invalid)?;
-    if virq != self::virq::SHUTDOWN && !domain.is_control() {
-        return Err(Status::Denied);
-    }
-    let number = domain.ports.take(Join::Virq(index as u32), vcpu)?;
-    let first = place.compare_exchange(0, number, Ordering::SeqCst, Ordering::SeqCst);
-    if first.is_err() {
-        domain.ports.free(number);
-        return Err(Status::Exists);
-    }
-    Ok(number)
 }
 
 /// A port that raises itself on a vCPU.
@@ -211,7 +195,7 @@ pub fn send(domain: &Arc<Domain>, port: u64) -> Result<(), Status> {
 }
 
 /// Raises a port if it is still joined as the sender believes.
-fn raise(domain: &Arc<Domain>, number: u32, expected: Join) {
+pub(super) fn raise(domain: &Arc<Domain>, number: u32, expected: Join) {
     let Some(port) = domain.ports.get(number) else {
         return;
     };
@@ -389,22 +373,4 @@ pub fn close_some(domain: &Domain) -> bool {
     let next = (start + CLOSE_STEP) % count;
     domain.ports.cursor.store(next, Ordering::Relaxed);
     domain.ports.used.load(Ordering::Relaxed) == 0
-}
-
-/// Raises a virtual interrupt of a domain, if it is bound.
-pub fn raise_virq(domain: &Arc<Domain>, virq: u64) {
-    let number = usize::try_from(virq)
-        .ok()
-        .and_then(|i| domain.ports.virqs.get(i))
-        .map_or(0, |place| place.load(Ordering::SeqCst));
-    if number != 0 {
-        raise(domain, number, Join::Virq(virq as u32));
-    }
-}
-
-/// Raises a virtual interrupt of the control domain.
-pub fn raise_control(virq: u64) {
-    if let Some(control) = table::get(DOM_CONTROL) {
-        raise_virq(&control, virq);
-    }
 }

@@ -54,7 +54,7 @@ fn dispatch(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> (Answer, Outcome) 
     let caller = &handle.domain;
     let outcome = match call {
         Hypercall::SchedYield {} => Outcome::Yield,
-        Hypercall::SchedBlock {} => Outcome::Block,
+        Hypercall::SchedBlock {} => Outcome::Wait,
         Hypercall::SchedShutdown { reason, code } => match u32::try_from(reason) {
             Ok(reason) if reason <= hv_abi::domain::reason::WATCHDOG => Outcome::Stop(reason, code),
             _ => return (Err(Status::Invalid), Outcome::Resume),
@@ -62,7 +62,7 @@ fn dispatch(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> (Answer, Outcome) 
         Hypercall::NotifyAndBlock { port } => {
             let sent = unit(crate::event::ports::send(caller, port));
             let outcome = match sent {
-                Ok(_) => Outcome::Block,
+                Ok(_) => Outcome::Wait,
                 Err(_) => Outcome::Resume,
             };
             return (sent, outcome);
@@ -97,7 +97,7 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         H::EventAlloc { owner, remote } => events::allocate(caller, owner, remote),
         H::EventBind { remote, remote_port } => events::bind(caller, remote, remote_port),
         H::EventBindVirq { virq, vcpu } => {
-            crate::event::ports::bind_virq(caller, virq, vcpu).map(u64::from)
+            crate::event::virq::bind_virq(caller, virq, vcpu).map(u64::from)
         }
         H::EventBindIpi { vcpu } => crate::event::ports::bind_ipi(caller, vcpu).map(u64::from),
         H::EventSend { port } => unit(crate::event::ports::send(caller, port)),

@@ -3,6 +3,7 @@
 
 mod domains;
 mod events;
+mod lapic;
 mod memory;
 mod random;
 mod scheduling;
