@@ -134,7 +134,7 @@ hypercalls! {
     32 SchedYield sched_yield() Any
        "Lets other vCPUs run first.";
     33 SchedBlock sched_block() Any
-       "Waits, as HLT with interrupts on, until an interrupt is pending for the caller.";
+       "Waits until an interrupt is pending for the caller, whether its IF lets it in or not: with IF clear it can look for work and then wait without missing any.";
     34 SchedShutdown sched_shutdown(reason, code) Any
        "Stops the caller's domain for a `ShutdownReason`; the control domain is told. `code` is kept for it. Does not return.";
     35 NotifyAndBlock notify_and_block(port) Any
