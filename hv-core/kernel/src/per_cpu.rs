@@ -27,8 +27,6 @@ pub struct PerCpu {
     pub idle: AtomicBool,
     /// It should choose again.
     pub resched: AtomicBool,
-    /// Its vCPU may no longer be on it.
-    pub evict: AtomicBool,
     /// Deadline its timer is armed for, 0 for none; its own use only.
     pub armed: AtomicU64,
 }
@@ -60,7 +58,6 @@ impl PerCpu {
             next_wake: AtomicU64::new(u64::MAX),
             idle: AtomicBool::new(false),
             resched: AtomicBool::new(false),
-            evict: AtomicBool::new(false),
             armed: AtomicU64::new(0),
         }
     }

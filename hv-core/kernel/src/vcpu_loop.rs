@@ -110,8 +110,11 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
         if let Some(leave) = before_entry(handle, vcpu, core) {
             return leave;
         }
-        let evicted = cpu.evict.swap(false, Ordering::SeqCst);
-        if evicted || sched_time::should_switch(handle, vcpu, cpu, slice_end) {
+        // Where it must not be any more it leaves, whoever changed that and
+        // in whichever queue it was then.
+        let here = vcpu.last_cpu().0;
+        let misplaced = here < 64 && vcpu.affinity.load(Ordering::SeqCst) >> here & 1 == 0;
+        if misplaced || sched_time::should_switch(handle, vcpu, cpu, slice_end) {
             return Leave::Ready;
         }
         let now = time::now();

@@ -100,13 +100,8 @@ pub fn affinity(domain: u64, vcpu: u64, cpus: u64) -> Answer {
         return Err(Status::Invalid);
     }
     vcpu.affinity.store(cpus, Ordering::SeqCst);
-    // Where it must not be any more it leaves at its next exit.
-    if let Some(on) = vcpu.running_on()
-        && cpus >> on.0 & 1 == 0
-    {
-        if let Some(cpu) = crate::per_cpu::of(on) {
-            cpu.evict.store(true, Ordering::SeqCst);
-        }
+    // It looks before each entry; one that is in a guest is fetched out.
+    if let Some(on) = vcpu.running_on() {
         cpu::kick(on);
     }
     Ok(0)
