@@ -87,6 +87,12 @@ pub fn cli() {
     unsafe { asm!("cli", options(nostack)) }
 }
 
+/// Lets in what is pending, and keeps further interrupts out again.
+pub fn let_in() {
+    // SAFETY: as `sti`; the NOP is the first instruction behind its shadow.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) }
+}
+
 /// STI and HLT: waits for the next interrupt and lets it in.
 pub fn sti_hlt() {
     // SAFETY: as `sti`; the shadow of STI keeps an interrupt from coming

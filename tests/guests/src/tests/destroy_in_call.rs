@@ -29,8 +29,9 @@ fn busy(index: usize) {
             }
             _ => {
                 apic::deadline(apic::SLEEP, cpu::tsc() + 1000);
-                cpu::sti();
-                call(H::SchedBlock {})
+                let waited = call(H::SchedBlock {});
+                cpu::let_in();
+                waited
             }
         };
     }

@@ -19,7 +19,6 @@ fn child() -> Outcome {
         false => ok!(call(H::EventBind { remote, remote_port })),
     };
     MAIL.answer(0, port);
-    cpu::sti();
     for round in 1..=ROUNDS {
         // The one that bound begins: its partner is there.
         if !first {
@@ -27,6 +26,7 @@ fn child() -> Outcome {
         }
         while event::seen(port) < round {
             ok!(call(H::SchedBlock {}));
+            cpu::let_in();
         }
         if first {
             ok!(call(H::EventSend { port }));

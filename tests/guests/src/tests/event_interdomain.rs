@@ -17,10 +17,11 @@ fn child() -> Outcome {
     ok!(event::setup());
     let port = MAIL.to(0);
     MAIL.answer(0, 1);
-    cpu::sti();
     for round in 1..=ROUNDS {
+        // Interrupts are let in only between looking and waiting.
         while event::seen(port) < round {
             ok!(call(H::SchedBlock {}));
+            cpu::let_in();
         }
         if round % 2 == 0 {
             ok!(call(H::EventSend { port }));

@@ -17,11 +17,13 @@ fn child() -> Outcome {
     apic::sleep_us(20_000);
     check!(cpu::tsc() - start >= 20 * cpu::khz(), "HLT ended early");
 
-    cpu::sti();
     apic::deadline(VECTOR, cpu::tsc() + 5 * cpu::khz());
-    while hv_guest::trap::count(VECTOR) == 0 {
-        check_eq!(call(H::SchedBlock {}), Ok(0));
-    }
+    check_eq!(call(H::SchedBlock {}), Ok(0));
+    check!(cpu::tsc() >= start + 25 * cpu::khz(), "SchedBlock ended early");
+    check_eq!(call(H::SchedBlock {}), Ok(0), "with an interrupt pending");
+    check_eq!(hv_guest::trap::count(VECTOR), 0, "IF is clear");
+    cpu::sti();
+    check!(cpu::wait_until(1000, || hv_guest::trap::count(VECTOR) == 1));
     cpu::cli();
     apic::ipi(0, VECTOR);
     cpu::sti_hlt();
