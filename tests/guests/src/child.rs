@@ -141,7 +141,7 @@ impl Child {
                 return Err(failure!("MemoryMap answered {} pages", run.pages));
             }
             if run.machine + run.pages * 4096 > MAPPED {
-                return Err(error!("guests' memory lies above 4 GiB: give the machine less"));
+                return Err(error!("guests' memory lies above 512 GiB"));
             }
             let Some(slot) = self.runs.get_mut(self.mapped) else {
                 return Err(error!("guests' memory is too fragmented"));

@@ -9,6 +9,9 @@ use hv_guest::{Outcome, Verdict, event, failure, println};
 use crate::baseline::Baseline;
 use crate::tests::TESTS;
 
+/// Free pages below which most tests could not make their children: 48 MiB.
+const POOL: u64 = 48 << 8;
+
 /// One behaviour.
 pub struct Test {
     /// Its name: that of its file.
@@ -25,6 +28,13 @@ pub fn run(boot: &Boot) -> ! {
         println!("HVTEST event_setup error event rings were refused: {status:?}");
         count += 1;
         good = false;
+    }
+    let free = crate::host::host().map_or(0, |info| info.free_pages);
+    if free < POOL {
+        let mib = POOL >> 8;
+        println!("HVTEST memory error guests have {} MiB, {mib} MiB are needed", free >> 8);
+        println!("HVTEST done {}", count + 1);
+        end_machine(false);
     }
     warm_up();
     for test in TESTS.iter().filter(|test| chosen(boot.cmdline, test.name)) {

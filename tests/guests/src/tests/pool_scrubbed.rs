@@ -31,7 +31,7 @@ fn sweep() -> Outcome<u64> {
         while seen < done {
             let run = ok!(host::map(domain, gpa + seen * 4096, done - seen));
             if run.machine + run.pages * 4096 > MAPPED {
-                return Err(error!("memory above 4 GiB"));
+                return Err(error!("memory above 512 GiB"));
             }
             for page in 0..run.pages {
                 for word in WORDS {
