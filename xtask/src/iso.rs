@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::bed::Boot;
-use crate::step::{log_file, logged, step};
+use crate::step::{log_file, logged};
 
 /// Options of `cargo xtask image`.
 #[derive(Args, Debug, Clone)]
@@ -39,27 +39,25 @@ pub enum Loader {
 
 /// Writes an ISO image that boots `boot`.
 pub fn make(boot: &Boot, image: &Path, loader: Loader) -> Result<()> {
-    step("ISO image", || {
-        let tree = tempfile::tempdir()?;
-        let files = tree.path().join("boot/hv");
-        fs::create_dir_all(&files)?;
-        fs::create_dir_all(tree.path().join("boot/grub"))?;
-        let copy = |from: &Path, name: &str| {
-            let copied = fs::copy(from, files.join(name));
-            copied.with_context(|| format!("cannot copy {}", from.display()))
-        };
-        copy(&boot.core, "hv-core.bin")?;
-        if let Some(kernel) = &boot.kernel {
-            copy(kernel, "control-bzImage")?;
-        }
-        if let Some(initrd) = &boot.initrd {
-            copy(initrd, "control-initrd.cpio")?;
-        }
-        fs::write(tree.path().join("boot/grub/grub.cfg"), menu(boot, loader))?;
-        let mut command = Command::new("grub-mkrescue");
-        command.arg("-o").arg(image).arg(tree.path());
-        logged(&mut command, &log_file("grub-mkrescue")?)
-    })
+    let tree = tempfile::tempdir()?;
+    let files = tree.path().join("boot/hv");
+    fs::create_dir_all(&files)?;
+    fs::create_dir_all(tree.path().join("boot/grub"))?;
+    let copy = |from: &Path, name: &str| {
+        let copied = fs::copy(from, files.join(name));
+        copied.with_context(|| format!("cannot copy {}", from.display()))
+    };
+    copy(&boot.core, "hv-core.bin")?;
+    if let Some(kernel) = &boot.kernel {
+        copy(kernel, "control-bzImage")?;
+    }
+    if let Some(initrd) = &boot.initrd {
+        copy(initrd, "control-initrd.cpio")?;
+    }
+    fs::write(tree.path().join("boot/grub/grub.cfg"), menu(boot, loader))?;
+    let mut command = Command::new("grub-mkrescue");
+    command.arg("-o").arg(image).arg(tree.path());
+    logged(&mut command, &log_file("grub-mkrescue")?)
 }
 
 fn menu(boot: &Boot, loader: Loader) -> String {

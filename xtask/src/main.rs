@@ -150,7 +150,7 @@ fn image(installer: &Installer, args: &iso::ImageArgs) -> Result<()> {
     let mut boot = system.boot(&dir.path, None)?;
     boot.core_args.clone_from(&args.core_args);
     let file = args.output.clone().unwrap_or_else(|| place::target().join("hv.iso"));
-    iso::make(&boot, &file, iso::Loader::Menu(args.menu))?;
+    step::step("ISO image", || iso::make(&boot, &file, iso::Loader::Menu(args.menu)))?;
     println!("{}", file.display());
     Ok(())
 }

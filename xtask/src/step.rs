@@ -6,7 +6,7 @@
 //! `cargo xtask` can stand in a pipe.
 
 use std::fs::{self, File};
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -21,20 +21,13 @@ const TAIL_LINES: usize = 40;
 /// Runs `work` under a progress line: name first, elapsed time when done.
 pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    // A terminal shows at once what is running; a log gets one whole line.
-    let live = stderr().is_terminal();
-    if live {
-        eprint!("hv: {name} ... ");
-        stderr().flush().ok();
-    }
+    // The name at once, so that a log shows what hangs.
+    eprint!("hv: {name} ... ");
+    stderr().flush().ok();
     let result = work();
     let took = start.elapsed().as_secs_f32();
     let word = if result.is_ok() { "" } else { "FAILED after " };
-    if live {
-        eprintln!("{word}{took:.1} s");
-    } else {
-        eprintln!("hv: {name} ... {word}{took:.1} s");
-    }
+    eprintln!("{word}{took:.1} s");
     result
 }
 
