@@ -16,7 +16,7 @@
 
 /* Version of the interface */
 #define HVX_ABI_MAJOR			0
-#define HVX_ABI_MINOR			1
+#define HVX_ABI_MINOR			2
 
 /* CPUID leaves */
 #define HVX_CPUID_BASE			0x40000000
@@ -28,12 +28,15 @@
 /* Bits of ebx in HVX_CPUID_FEATURES */
 #define HVX_FEATURE_CONTROL		(1U << 0)
 #define HVX_FEATURE_STABLE_TSC		(1U << 1)
+#define HVX_FEATURE_GRANTS		(1U << 2)
+#define HVX_FEATURE_POLL		(1U << 3)
 
 /* Hypercall numbers */
 #define HVX_CALL_VERSION		0
 #define HVX_CALL_CONSOLE_WRITE		1
 #define HVX_CALL_WALLCLOCK_GET		2
 #define HVX_CALL_WALLCLOCK_SET		3
+#define HVX_CALL_FEATURES		4
 #define HVX_CALL_EVENT_WORDS		16
 #define HVX_CALL_EVENT_RING		17
 #define HVX_CALL_EVENT_UPCALL		18
@@ -46,14 +49,21 @@
 #define HVX_CALL_EVENT_TARGET		25
 #define HVX_CALL_EVENT_UNMASK		26
 #define HVX_CALL_EVENT_STATUS		27
+#define HVX_CALL_EVENT_RESET		28
 #define HVX_CALL_SCHED_YIELD		32
 #define HVX_CALL_SCHED_BLOCK		33
 #define HVX_CALL_SCHED_SHUTDOWN		34
 #define HVX_CALL_NOTIFY_AND_BLOCK	35
+#define HVX_CALL_SCHED_POLL		36
+#define HVX_CALL_SCHED_WATCHDOG		37
 #define HVX_CALL_VCPU_SET_CONTEXT	48
 #define HVX_CALL_VCPU_GET_CONTEXT	49
 #define HVX_CALL_VCPU_INFO		50
 #define HVX_CALL_VCPU_AFFINITY		51
+#define HVX_CALL_VCPU_START		52
+#define HVX_CALL_VCPU_STOP		53
+#define HVX_CALL_VCPU_RUN_STATE		54
+#define HVX_CALL_VCPU_AFFINITY_SOFT	55
 #define HVX_CALL_DOMAIN_CREATE		64
 #define HVX_CALL_DOMAIN_DESTROY		65
 #define HVX_CALL_DOMAIN_PAUSE		66
@@ -62,16 +72,29 @@
 #define HVX_CALL_DOMAIN_SHUTDOWN	69
 #define HVX_CALL_SHUTDOWN_REQUEST	70
 #define HVX_CALL_DOMAIN_WEIGHT		71
+#define HVX_CALL_DOMAIN_LIMIT		72
+#define HVX_CALL_DOMAIN_COUNTERS	73
 #define HVX_CALL_MEMORY_POPULATE	80
 #define HVX_CALL_MEMORY_RELEASE		81
 #define HVX_CALL_MEMORY_MAP		82
 #define HVX_CALL_MEMORY_UNMAP		83
 #define HVX_CALL_MEMORY_POOL		84
+#define HVX_CALL_MEMORY_CLAIM		85
+#define HVX_CALL_MEMORY_QUERY		86
+#define HVX_CALL_MEMORY_INCREASE	87
 #define HVX_CALL_HOST_INFO		96
 #define HVX_CALL_LOG_READ		97
 #define HVX_CALL_TRACE_READ		98
 #define HVX_CALL_AUDIT			99
 #define HVX_CALL_HOST_POWER		100
+#define HVX_CALL_DEBUG_KEY		101
+#define HVX_CALL_BATCH			102
+#define HVX_CALL_GRANT_TABLE		112
+#define HVX_CALL_GRANT_MAP		113
+#define HVX_CALL_GRANT_UNMAP		114
+#define HVX_CALL_GRANT_COPY		115
+#define HVX_CALL_GRANT_QUERY		116
+#define HVX_CALL_GRANT_REVOKE		117
 
 /* Answers in rax */
 #define HVX_STATUS_OK			0
@@ -181,6 +204,43 @@
 /* Actions of HOST_POWER */
 #define HVX_POWER_HALT			0
 #define HVX_POWER_RESTART		1
+
+/* Limits of a domain */
+#define HVX_LIMIT_PORTS			0
+#define HVX_LIMIT_GRANTS		1
+#define HVX_LIMIT_MAPPINGS		2
+#define HVX_LIMIT_PAGES			3
+
+/* Keys of DEBUG_KEY */
+#define HVX_DEBUG_DOMAINS		0
+#define HVX_DEBUG_QUEUES		1
+#define HVX_DEBUG_PORTS			2
+#define HVX_DEBUG_GRANTS		3
+#define HVX_DEBUG_MEMORY		4
+
+/* The most calls of one BATCH */
+#define HVX_BATCH_MAX			64
+
+/* Flags of a grant, and of its mapping */
+#define HVX_GRANT_VALID			(1U << 0)
+#define HVX_GRANT_READ_ONLY		(1U << 1)
+#define HVX_GRANT_COPY_ONLY		(1U << 2)
+
+/* Grant tables */
+#define HVX_GRANT_LOG2_ENTRIES_MIN	7
+#define HVX_GRANT_LOG2_ENTRIES_MAX	14
+#define HVX_GRANT_OPS_PER_CALL		64
+#define HVX_GRANT_COPY_MAX		65536
+#define HVX_GRANT_ADDRESS_ENTRY_SHIFT	32
+
+/* Every grant; the flag of an address that names bytes of a grant */
+#define HVX_GRANT_ALL			0xffffffff
+#define HVX_GRANT_ADDRESS		(1ULL << 63)
+
+/* What a domain may do with a page */
+#define HVX_ACCESS_READ			(1U << 0)
+#define HVX_ACCESS_WRITE		(1U << 1)
+#define HVX_ACCESS_EXECUTE		(1U << 2)
 
 /* The most pages that one call handles */
 #define HVX_PAGES_PER_CALL		512
@@ -376,8 +436,122 @@ struct hvx_host_info {
 	__u64 foreign_pages;
 	__u64 exits;
 	__u64 hypercalls;
+	__u64 grant_uses;
+	__u64 granted_pages;
+	__u64 claimed_pages;
 	__u8 version[32];
 };
-_Static_assert(sizeof(struct hvx_host_info) == 152, "hvx_host_info");
+_Static_assert(sizeof(struct hvx_host_info) == 176, "hvx_host_info");
+
+/* One call of BATCH. */
+struct hvx_batch_entry {
+	__u64 number;
+	__u64 args[5];
+	__u64 value;
+	__u32 status;
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct hvx_batch_entry) == 64, "hvx_batch_entry");
+
+/* Answer of VCPU_RUN_STATE. */
+struct hvx_vcpu_run_state {
+	__u32 state;
+	__u32 cpu;
+	__u64 affinity;
+	__u64 affinity_soft;
+	__u64 run_ns;
+	__u64 wait_ns;
+};
+_Static_assert(sizeof(struct hvx_vcpu_run_state) == 40, "hvx_vcpu_run_state");
+
+/* Answer of DOMAIN_COUNTERS; exits by HVX_EXIT_*. */
+struct hvx_domain_counters {
+	__u64 exits[HVX_EXIT_CAUSES];
+	__u64 hypercalls;
+	__u64 events;
+	__u64 events_sent;
+	__u64 ports;
+	__u64 pages;
+	__u64 claimed_pages;
+	__u64 foreign_pages;
+	__u64 granted_pages;
+	__u64 grant_uses;
+	__u64 grant_mappings;
+	__u64 grant_copies;
+	__u64 grant_bytes;
+};
+_Static_assert(sizeof(struct hvx_domain_counters) == 224, "hvx_domain_counters");
+
+/* Answer of MEMORY_QUERY. */
+struct hvx_memory_info {
+	__u64 machine;
+	__u32 owner;
+	__u32 log2_pages;
+	__u32 access;
+	__u32 maps;
+	__u32 grants;
+	__u32 pins;
+};
+_Static_assert(sizeof(struct hvx_memory_info) == 32, "hvx_memory_info");
+
+/* One entry of a grant table. */
+struct hvx_grant_entry {
+	__u64 gpa;
+	__u32 len;
+	__u16 domain;
+	__u16 flags;
+	__u32 uses;
+	__u32 reserved;
+	__u64 cookie;
+};
+_Static_assert(sizeof(struct hvx_grant_entry) == 32, "hvx_grant_entry");
+
+/* One operation of GRANT_MAP. */
+struct hvx_grant_map {
+	__u32 domain;
+	__u32 grant;
+	__u32 first;
+	__u32 pages;
+	__u32 flags;
+	__u32 status;
+	__u64 gpa;
+	__u32 handle;
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct hvx_grant_map) == 40, "hvx_grant_map");
+
+/* One operation of GRANT_UNMAP. */
+struct hvx_grant_unmap {
+	__u32 handle;
+	__u32 status;
+};
+_Static_assert(sizeof(struct hvx_grant_unmap) == 8, "hvx_grant_unmap");
+
+/* One side of a copy. */
+struct hvx_grant_place {
+	__u32 domain;
+	__u32 grant;
+	__u64 offset;
+};
+_Static_assert(sizeof(struct hvx_grant_place) == 16, "hvx_grant_place");
+
+/* One operation of GRANT_COPY. */
+struct hvx_grant_copy {
+	struct hvx_grant_place from;
+	struct hvx_grant_place to;
+	__u32 len;
+	__u32 status;
+};
+_Static_assert(sizeof(struct hvx_grant_copy) == 40, "hvx_grant_copy");
+
+/* Answer of GRANT_QUERY. */
+struct hvx_grant_info {
+	__u64 gpa;
+	__u32 len;
+	__u32 domain;
+	__u32 flags;
+	__u32 uses;
+};
+_Static_assert(sizeof(struct hvx_grant_info) == 24, "hvx_grant_info");
 
 #endif /* HVX_ABI_H */

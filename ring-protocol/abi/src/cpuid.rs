@@ -23,4 +23,8 @@ pub mod features {
     pub const CONTROL: u32 = 1 << 0;
     /// The TSC has the frequency of [`super::LEAF_TIMING`] and never stops.
     pub const STABLE_TSC: u32 = 1 << 1;
+    /// Domains can grant memory to each other.
+    pub const GRANTS: u32 = 1 << 2;
+    /// SchedPoll and SchedWatchdog are there.
+    pub const POLL: u32 = 1 << 3;
 }

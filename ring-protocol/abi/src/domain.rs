@@ -112,3 +112,52 @@ pub struct DomainInfo {
     pub name: [u8; 64],
 }
 const _: () = assert!(size_of::<DomainInfo>() == 192);
+
+/// Limits of a domain, for DomainLimit.
+pub mod limit {
+    /// Event ports; at most as many as the domain was made with.
+    pub const PORTS: u64 = 0;
+    /// Entries of its grant table.
+    pub const GRANTS: u64 = 1;
+    /// Mappings of others' grants that it may hold.
+    pub const MAPPINGS: u64 = 2;
+    /// Pages it may own.
+    pub const PAGES: u64 = 3;
+    /// One more than the last.
+    pub const COUNT: u64 = 4;
+    /// The value that only asks.
+    pub const ASK: u64 = u64::MAX;
+}
+
+/// Answer of DomainCounters.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DomainCounters {
+    /// Exits to the core, by cause in the order of [`crate::vcpu::EXIT_CAUSES`].
+    pub exits: [u64; 16],
+    /// Hypercalls made.
+    pub hypercalls: u64,
+    /// Events that arrived.
+    pub events: u64,
+    /// Events sent.
+    pub events_sent: u64,
+    /// Ports in use.
+    pub ports: u64,
+    /// Pages it owns.
+    pub pages: u64,
+    /// Pages set aside for it.
+    pub claimed_pages: u64,
+    /// Pages of it that the control domain has mapped, each mapping counted.
+    pub foreign_pages: u64,
+    /// Pages of it that are mapped by grants, each mapping counted.
+    pub granted_pages: u64,
+    /// Uses of its grants at this moment.
+    pub grant_uses: u64,
+    /// Mappings of others' grants that it holds.
+    pub grant_mappings: u64,
+    /// Copies by grants that it made.
+    pub grant_copies: u64,
+    /// Bytes of these.
+    pub grant_bytes: u64,
+}
+const _: () = assert!(size_of::<DomainCounters>() == 224);

@@ -19,19 +19,20 @@ pub mod console;
 pub mod cpuid;
 pub mod domain;
 pub mod event;
+pub mod grant;
 pub mod host;
 pub mod memory;
 pub mod start;
 pub mod status;
 pub mod vcpu;
 
-pub use call::{Caller, HYPERCALLS, Hypercall, HypercallInfo};
+pub use call::{Caller, Door, HYPERCALLS, Hypercall, HypercallInfo};
 pub use status::Status;
 
 /// Major version: changes when a call or structure changes its meaning.
 pub const ABI_MAJOR: u32 = 0;
 /// Minor version: changes when something is added.
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 2;
 /// The version as [`Hypercall::Version`] answers it: major << 16 | minor.
 pub const ABI_VERSION: u32 = ABI_MAJOR << 16 | ABI_MINOR;
 

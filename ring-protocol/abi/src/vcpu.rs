@@ -130,6 +130,25 @@ pub struct VcpuInfo {
 }
 const _: () = assert!(size_of::<VcpuInfo>() == 160);
 
+/// Answer of VcpuRunState.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VcpuRunState {
+    /// One of [`run_state`].
+    pub state: u32,
+    /// CPU it runs on or ran on last; told to the control domain only.
+    pub cpu: u32,
+    /// CPUs it may run on; told to the control domain only.
+    pub affinity: u64,
+    /// CPUs it should run on; told to the control domain only.
+    pub affinity_soft: u64,
+    /// Time on a CPU, nanoseconds.
+    pub run_ns: u64,
+    /// Time it could have run but waited for a CPU, nanoseconds.
+    pub wait_ns: u64,
+}
+const _: () = assert!(size_of::<VcpuRunState>() == 40);
+
 /// Names of the exit counters of [`VcpuInfo::exits`].
 pub const EXIT_CAUSES: [&str; 16] = [
     "interrupt",

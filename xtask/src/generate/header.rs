@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 use hv_abi::{
     ABI_MAJOR, ABI_MINOR, DOM_CONTROL, DOM_SELF, HYPERCALLS, MAX_DOMAINS, MAX_VCPUS, Status,
-    console, cpuid, domain, event, host, memory, start, vcpu,
+    console, cpuid, domain, event, grant, host, memory, start, vcpu,
 };
 
 use super::layout::{CStruct, structs};
@@ -59,7 +59,7 @@ fn groups() -> Vec<Group> {
             MAJOR = ABI_MAJOR, MINOR = ABI_MINOR),
         leaves(),
         group!("Bits of ebx in HVX_CPUID_FEATURES", Bit, "HVX_FEATURE_" in cpuid::features:
-            CONTROL, STABLE_TSC),
+            CONTROL, STABLE_TSC, GRANTS, POLL),
         calls(),
         statuses(),
         domains(),
@@ -81,6 +81,24 @@ fn groups() -> Vec<Group> {
         causes(),
         group!("Virtualization in use", Decimal, "HVX_VENDOR_" in host::vendor: SVM, VMX),
         group!("Actions of HOST_POWER", Decimal, "HVX_POWER_" in host::power: HALT, RESTART),
+        group!("Limits of a domain", Decimal, "HVX_LIMIT_" in domain::limit:
+            PORTS, GRANTS, MAPPINGS, PAGES),
+        group!("Keys of DEBUG_KEY", Decimal, "HVX_DEBUG_" in host::debug_key:
+            DOMAINS, QUEUES, PORTS, GRANTS, MEMORY),
+        group!("The most calls of one BATCH", Decimal, "HVX_" in host: BATCH_MAX),
+        group!("Flags of a grant, and of its mapping", Bit, "HVX_GRANT_" in grant:
+            VALID, READ_ONLY, COPY_ONLY),
+        group!("Grant tables", Decimal, "HVX_GRANT_" in grant:
+            LOG2_ENTRIES_MIN, LOG2_ENTRIES_MAX, OPS_PER_CALL, COPY_MAX, ADDRESS_ENTRY_SHIFT),
+        Group {
+            about: "Every grant; the flag of an address that names bytes of a grant",
+            lines: vec![
+                ("HVX_GRANT_ALL".into(), number(grant::ALL, Form::Hex)),
+                ("HVX_GRANT_ADDRESS".into(), format!("(1ULL << {})", grant::ADDRESS_FLAG.ilog2())),
+            ],
+        },
+        group!("What a domain may do with a page", Bit, "HVX_ACCESS_" in memory::access:
+            READ, WRITE, EXECUTE),
         group!("The most pages that one call handles", Decimal, "HVX_" in memory:
             PAGES_PER_CALL),
         group!("The most bytes that one console_write takes", Decimal, "HVX_":

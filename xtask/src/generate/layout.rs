@@ -8,12 +8,13 @@
 
 use std::mem::{offset_of, size_of};
 
-use hv_abi::domain::{DomainConfig, DomainInfo};
+use hv_abi::domain::{DomainConfig, DomainCounters, DomainInfo};
 use hv_abi::event::EventStatus;
-use hv_abi::host::HostInfo;
-use hv_abi::memory::{ForeignRun, MemoryRange};
+use hv_abi::grant::{GrantCopy, GrantEntry, GrantInfo, GrantMap, GrantPlace, GrantUnmap};
+use hv_abi::host::{BatchEntry, HostInfo};
+use hv_abi::memory::{ForeignRun, MemoryInfo, MemoryRange};
 use hv_abi::start::StartInfo;
-use hv_abi::vcpu::{ExitRecord, ExitTrace, Segment, Table, VcpuContext, VcpuInfo};
+use hv_abi::vcpu::{ExitRecord, ExitTrace, Segment, Table, VcpuContext, VcpuInfo, VcpuRunState};
 
 /// A field in C.
 pub struct Field {
@@ -115,7 +116,48 @@ pub fn structs() -> Vec<CStruct> {
             total_pages: "__u64", pool_pages: "__u64", free_pages: "__u64",
             core_pages: "__u64", heap_used: "__u64", heap_size: "__u64", domains: "__u64",
             vcpus: "__u64", ports: "__u64", foreign_pages: "__u64", exits: "__u64",
-            hypercalls: "__u64", version: "__u8" ["32"],
+            hypercalls: "__u64", grant_uses: "__u64", granted_pages: "__u64",
+            claimed_pages: "__u64", version: "__u8" ["32"],
+        }),
+        c!("hvx_batch_entry" "One call of BATCH." BatchEntry {
+            number: "__u64", args: "__u64" ["5"], value: "__u64", status: "__u32",
+            reserved: "__u32",
+        }),
+        c!("hvx_vcpu_run_state" "Answer of VCPU_RUN_STATE." VcpuRunState {
+            state: "__u32", cpu: "__u32", affinity: "__u64", affinity_soft: "__u64",
+            run_ns: "__u64", wait_ns: "__u64",
+        }),
+        c!("hvx_domain_counters" "Answer of DOMAIN_COUNTERS; exits by HVX_EXIT_*."
+           DomainCounters {
+            exits: "__u64" ["HVX_EXIT_CAUSES"], hypercalls: "__u64", events: "__u64",
+            events_sent: "__u64", ports: "__u64", pages: "__u64", claimed_pages: "__u64",
+            foreign_pages: "__u64", granted_pages: "__u64", grant_uses: "__u64",
+            grant_mappings: "__u64", grant_copies: "__u64", grant_bytes: "__u64",
+        }),
+        c!("hvx_memory_info" "Answer of MEMORY_QUERY." MemoryInfo {
+            machine: "__u64", owner: "__u32", log2_pages: "__u32", access: "__u32",
+            maps: "__u32", grants: "__u32", pins: "__u32",
+        }),
+        c!("hvx_grant_entry" "One entry of a grant table." GrantEntry {
+            gpa: "__u64", len: "__u32", domain: "__u16", flags: "__u16", uses: "__u32",
+            reserved: "__u32", cookie: "__u64",
+        }),
+        c!("hvx_grant_map" "One operation of GRANT_MAP." GrantMap {
+            domain: "__u32", grant: "__u32", first: "__u32", pages: "__u32", flags: "__u32",
+            status: "__u32", gpa: "__u64", handle: "__u32", reserved: "__u32",
+        }),
+        c!("hvx_grant_unmap" "One operation of GRANT_UNMAP." GrantUnmap {
+            handle: "__u32", status: "__u32",
+        }),
+        c!("hvx_grant_place" "One side of a copy." GrantPlace {
+            domain: "__u32", grant: "__u32", offset: "__u64",
+        }),
+        c!("hvx_grant_copy" "One operation of GRANT_COPY." GrantCopy {
+            from: "struct hvx_grant_place", to: "struct hvx_grant_place", len: "__u32",
+            status: "__u32",
+        }),
+        c!("hvx_grant_info" "Answer of GRANT_QUERY." GrantInfo {
+            gpa: "__u64", len: "__u32", domain: "__u32", flags: "__u32", uses: "__u32",
         }),
     ]
 }

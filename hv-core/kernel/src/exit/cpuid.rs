@@ -130,6 +130,12 @@ fn answer(domain: &Domain, vcpu: &Vcpu, core: &mut Core, leaf: u32, sub: u32) ->
     }
 }
 
+/// What the caller is told in ebx of the features leaf.
+pub fn features(domain: &Domain) -> u32 {
+    let control = if domain.is_control() { features::CONTROL } else { 0 };
+    control | features::STABLE_TSC
+}
+
 /// The core's own leaves.
 fn own(domain: &Domain, leaf: u32) -> [u32; 4] {
     match leaf {
@@ -141,8 +147,7 @@ fn own(domain: &Domain, leaf: u32) -> [u32; 4] {
             [LEAF_LAST, part(0), part(4), part(8)]
         }
         LEAF_FEATURES => {
-            let control = if domain.is_control() { features::CONTROL } else { 0 };
-            let bits = control | features::STABLE_TSC;
+            let bits = features(domain);
             [ABI_VERSION, bits, domain.id.into(), domain.vcpus.len() as u32]
         }
         LEAF_START_INFO => [domain.start_info as u32, (domain.start_info >> 32) as u32, 0, 0],

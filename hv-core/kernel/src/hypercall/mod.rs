@@ -80,6 +80,7 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
     let caller = &handle.domain;
     match call {
         H::Version {} => Ok(hv_abi::ABI_VERSION.into()),
+        H::Features {} => Ok(crate::exit::cpuid::features(caller).into()),
         H::ConsoleWrite { gpa, len } => console::write(caller, gpa, len),
         H::WallclockGet {} => Ok(crate::clock::wallclock()),
         H::WallclockSet { nanoseconds } => {
@@ -135,6 +136,28 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         H::TraceRead { domain, vcpu, gpa } => vcpus::trace(caller, domain, vcpu, gpa),
         H::Audit {} => Ok(crate::audit::run()),
         H::HostPower { action } => host::power(action),
+
+        // Not there yet: as a core answers that does not know them.
+        H::EventReset { .. }
+        | H::SchedPoll { .. }
+        | H::SchedWatchdog { .. }
+        | H::VcpuStart { .. }
+        | H::VcpuStop { .. }
+        | H::VcpuRunState { .. }
+        | H::VcpuAffinitySoft { .. }
+        | H::DomainLimit { .. }
+        | H::DomainCounters { .. }
+        | H::MemoryClaim { .. }
+        | H::MemoryQuery { .. }
+        | H::MemoryIncrease { .. }
+        | H::DebugKey { .. }
+        | H::Batch { .. }
+        | H::GrantTable { .. }
+        | H::GrantMap { .. }
+        | H::GrantUnmap { .. }
+        | H::GrantCopy { .. }
+        | H::GrantQuery { .. }
+        | H::GrantRevoke { .. } => Err(Status::NoCall),
 
         // `dispatch` took these.
         H::SchedYield {}
