@@ -250,7 +250,7 @@
 
 /* Start info */
 #define HVX_START_INFO_MAGIC		0x49535648	/* "HVSI" */
-#define HVX_START_INFO_VERSION		1
+#define HVX_START_INFO_VERSION		2
 
 /* Console ring */
 #define HVX_CONSOLE_IN_LEN		1024
@@ -268,8 +268,10 @@ struct hvx_start_info {
 	__u32 flags;
 	__u8 uuid[16];
 	__u8 name[64];
+	__u32 bus_port;
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct hvx_start_info) == 120, "hvx_start_info");
+_Static_assert(sizeof(struct hvx_start_info) == 128, "hvx_start_info");
 
 /* One page shared by a guest and its console's backend. */
 struct hvx_console_ring {

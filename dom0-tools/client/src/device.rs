@@ -7,7 +7,7 @@ use crate::{Core, Error, Events, ForeignMap, Reply, buffer_argument};
 use hv_abi::{DomainId, Hypercall, Status};
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where the device files are.
@@ -46,7 +46,7 @@ impl Device {
     }
 }
 
-fn open(path: &PathBuf) -> Result<OwnedFd, Error> {
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, Error> {
     rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| Error::device(open_action(path), e))
 }
@@ -94,7 +94,7 @@ impl Core for Device {
 }
 
 /// One open event device.
-struct EventDevice(OwnedFd);
+pub(crate) struct EventDevice(pub(crate) OwnedFd);
 
 impl EventDevice {
     fn fd(&self) -> BorrowedFd<'_> {

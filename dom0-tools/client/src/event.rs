@@ -45,6 +45,20 @@ impl EventPort {
         Self::made(core.events(None)?, |events| events.virq(virq))
     }
 
+    /// Joins a port of `domain` through a set that others use as well, and has
+    /// a given eventfd signalled.
+    pub fn join(
+        events: &Arc<dyn Events>,
+        domain: DomainId,
+        remote_port: u32,
+        eventfd: OwnedFd,
+    ) -> Result<Self, Error> {
+        let port = events.bind(domain, remote_port)?;
+        let this = Self { events: events.clone(), port, eventfd };
+        this.events.signal(port, this.eventfd.as_fd())?;
+        Ok(this)
+    }
+
     fn made(
         events: Arc<dyn Events>,
         make: impl FnOnce(&dyn Events) -> Result<u32, Error>,

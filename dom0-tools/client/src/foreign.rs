@@ -70,6 +70,25 @@ impl ForeignMap {
         self.write(offset, object.as_bytes())
     }
 
+    /// Where `len` bytes at `offset` are mapped, if they are.
+    #[cfg(feature = "backend")]
+    pub(crate) fn pointer(&self, offset: usize, len: usize) -> Option<std::ptr::NonNull<u8>> {
+        self.mapping.pointer(offset, len)
+    }
+
+    /// A 32-bit word, as the guest has it now.
+    pub fn word(&self, offset: usize) -> Result<u32, Error> {
+        self.check(offset, 4)?;
+        Ok(self.mapping.word(offset).load(Ordering::Acquire))
+    }
+
+    /// Stores a 32-bit word, after everything written before.
+    pub fn set_word(&self, offset: usize, value: u32) -> Result<(), Error> {
+        self.check(offset, 4)?;
+        self.mapping.word(offset).store(value, Ordering::Release);
+        Ok(())
+    }
+
     fn check(&self, offset: usize, len: usize) -> Result<(), Error> {
         if self.mapping.holds(offset, len) {
             return Ok(());

@@ -12,24 +12,40 @@
 //! ```
 //!
 //! [`Calls`] turns it into one method per call with the ABI's structures. This
-//! is the one crate of the tools with unsafe code, all of it in `sys`.
+//! is the one crate of the tools with unsafe code: `sys` has ioctls and mappings,
+//! and, with the feature `backend`, `memory` lends a mapping to rust-vmm's crates
+//! and `uring` reads and writes files right from and to it.
 //! Neighbours: `hv-abi` below; `hv-toolstack` and `hvd` above.
 
 mod calls;
 mod device;
+#[cfg(feature = "backend")]
+mod doors;
 mod error;
 mod event;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod foreign;
+#[cfg(feature = "backend")]
+#[allow(unsafe_code)]
+mod memory;
+mod shared;
 #[allow(unsafe_code)]
 mod sys;
+#[cfg(feature = "backend")]
+#[allow(unsafe_code)]
+pub mod uring;
 
 pub use calls::Calls;
 pub use device::{Device, Paths};
+#[cfg(feature = "backend")]
+pub use doors::Doors;
 pub use error::Error;
 pub use event::{EventPort, Events};
 pub use foreign::ForeignMap;
+#[cfg(feature = "backend")]
+pub use memory::{GuestMemory, GuestRegion};
+pub use shared::SharedFile;
 
 use hv_abi::{DomainId, Hypercall, Status};
 use std::sync::Arc;

@@ -187,9 +187,23 @@ impl Mapping {
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) }
     }
 
+    /// A 64-bit word; `offset` must be aligned and inside.
+    pub(crate) fn long(&self, offset: usize) -> &AtomicU64 {
+        assert!(self.holds(offset, 8) && offset.is_multiple_of(8));
+        self.quad(offset)
+    }
+
+    /// Where `len` bytes at `offset` are, if they are inside.
+    #[cfg(feature = "backend")]
+    pub(crate) fn pointer(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        // SAFETY: `offset` is at most the length, so the result is within the
+        // mapping or just behind it.
+        self.holds(offset, len).then(|| unsafe { self.base.add(offset) })
+    }
+
     fn quad(&self, offset: usize) -> &AtomicU64 {
         debug_assert!(self.holds(offset, 8) && offset.is_multiple_of(8));
-        // SAFETY: as `word`; the two callers below have checked the whole range.
+        // SAFETY: as `word`; its callers have checked the whole range.
         unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }
     }
 

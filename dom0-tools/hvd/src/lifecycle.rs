@@ -61,6 +61,7 @@ pub async fn create(daemon: Arc<Daemon>, request: CreateRequest, cancel: Cancel)
         uuid: Uuid::new_v4(),
         id: None,
         console_port: 0,
+        bus_port: 0,
         created_unix: unix_ms() / 1000,
         started_unix: 0,
         restarts: 0,
@@ -100,9 +101,10 @@ pub async fn bring_up(
         let uuid = record.uuid;
         let built = build(&*core, &record.spec, *uuid.as_bytes(), &keep_on)?;
         let no = |e| Problem::from(BuildError::core(Step::Start, e));
-        let ring = Ring::open(&*core, built.id(), built.console_port).map_err(no)?;
+        let ring = Ring::open(&*core, built.id(), built.ports.console).map_err(no)?;
         record.id = Some(built.id());
-        record.console_port = built.console_port;
+        record.console_port = built.ports.console;
+        record.bus_port = built.ports.bus;
         record.started_unix = unix_ms() / 1000;
         record::store(&paths, &record).map_err(|e| {
             let message = format!("cannot write the domain's record: {e}");

@@ -23,6 +23,9 @@ pub struct Record {
     pub id: Option<DomainId>,
     /// The guest's port of its console.
     pub console_port: u32,
+    /// The guest's port that tells it of devices that come and go.
+    #[serde(default)]
+    pub bus_port: u32,
     /// When it was made first, in seconds since 1970.
     pub created_unix: u64,
     /// When its present life began.

@@ -112,19 +112,30 @@ pub fn entry_context(kernel: u64) -> VcpuContext {
     context
 }
 
+/// The guest's ports that are named in the start info.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ports {
+    /// Of the console ring.
+    pub console: u32,
+    /// Raised when a device comes or goes.
+    pub bus: u32,
+}
+
 /// The page that CPUID points the guest to.
-pub fn start_info(name: &str, uuid: [u8; 16], vcpus: u32, console_port: u32) -> StartInfo {
+pub fn start_info(name: &str, uuid: [u8; 16], vcpus: u32, ports: Ports) -> StartInfo {
     StartInfo {
         magic: start::MAGIC,
         version: start::VERSION,
         console_gpa: layout::CONSOLE,
-        console_port,
+        console_port: ports.console,
         vcpus,
-        devices_gpa: 0,
-        devices: 0,
+        devices_gpa: layout::DEVICES,
+        devices: layout::DEVICE_PAGES,
         flags: 0,
         uuid,
         name: padded(name),
+        bus_port: ports.bus,
+        reserved: 0,
     }
 }
 

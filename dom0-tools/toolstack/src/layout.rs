@@ -6,7 +6,8 @@
 //! 0x0000_7000  zero page                     | plain RAM afterwards
 //! 0x0001_0000  page tables, six pages        |
 //! 0x0002_0000  command line                 /
-//! 0x0009_e000  start info                   \  reserved in E820, for good
+//! 0x0007_e000  device pages, 32             \
+//! 0x0009_e000  start info                    | reserved in E820, for good
 //! 0x0009_f000  console ring                 /
 //! 0x000a_0000  (not told to the kernel up to 1 MiB)
 //! 0x0100_0000  kernel, where it prefers to be, and what it needs behind
@@ -15,8 +16,8 @@
 //! 4 GiB        RAM above
 //! ```
 //!
-//! The two reserved pages are where a PC keeps its EBDA: Linux gives the first
-//! MiB to nobody anyway, so they cost the guest nothing.
+//! The reserved pages are where a PC keeps its EBDA and below: Linux gives the
+//! first MiB to nobody anyway, so they cost the guest nothing.
 
 use crate::bzimage::BzImage;
 use crate::units::format_size;
@@ -32,12 +33,17 @@ pub const STACK_END: u64 = 0x9000;
 pub const PAGE_TABLES: u64 = 0x1_0000;
 /// Command line with its zero.
 pub const CMDLINE: u64 = 0x2_0000;
+/// First device page (`hv_io::slot`); the others follow, all zero: empty.
+pub const DEVICES: u64 = 0x7_e000;
+/// Number of device pages.
+pub const DEVICE_PAGES: u32 = 32;
 /// [`hv_abi::start::StartInfo`].
 pub const START_INFO: u64 = 0x9_e000;
 /// [`hv_abi::console`].
 pub const CONSOLE: u64 = 0x9_f000;
 /// End of what is mapped to write all of the above.
 pub const BOOT_END: u64 = 0xa_0000;
+const _: () = assert!(DEVICES + DEVICE_PAGES as u64 * PAGE_SIZE == START_INFO);
 /// Where RAM goes on for the kernel.
 pub const HIGH_START: u64 = 0x10_0000;
 /// The hole around the local APIC's page.
@@ -74,7 +80,7 @@ pub fn ram(memory: u64) -> Vec<Range> {
 /// An entry of the memory map: range, and whether the kernel may use it.
 pub fn e820(memory: u64) -> Vec<(Range, bool)> {
     let range = |start, end| Range { start, end };
-    let mut map = vec![(range(0, START_INFO), true), (range(START_INFO, BOOT_END), false)];
+    let mut map = vec![(range(0, DEVICES), true), (range(DEVICES, BOOT_END), false)];
     for ram in ram(memory) {
         map.push((range(ram.start.max(HIGH_START), ram.end), true));
     }
@@ -188,7 +194,7 @@ mod tests {
                 prop_assert!(owned.iter().any(|o| o.start <= range.start && range.end <= o.end));
             }
             let usable = |at| map.iter().any(|(r, ram)| *ram && r.start <= at && at < r.end);
-            prop_assert!(!usable(START_INFO) && !usable(CONSOLE) && !usable(0xfee0_0000));
+            prop_assert!(!usable(START_INFO) && !usable(CONSOLE) && !usable(DEVICES) && !usable(0xfee0_0000));
         }
     }
 }

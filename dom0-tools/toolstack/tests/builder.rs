@@ -59,7 +59,7 @@ fn everything_is_where_the_kernel_looks_for_it() {
     let bed = Bed::new();
     let spec = bed.spec(&["cmdline=quiet", "vcpus=3", "cpu.affinity=1"]);
     let built = build(&bed.core, &spec, UUID, &|| true).unwrap();
-    let port = built.console_port;
+    let ports = built.ports;
     let id = built.release();
 
     let context = bed.core.context(id, 0).unwrap();
@@ -86,14 +86,16 @@ fn everything_is_where_the_kernel_looks_for_it() {
         let u64_at = |at: usize| u64::from_le_bytes(zero_page[at..at + 8].try_into().unwrap());
         (u64_at(at), u64_at(at + 8), u32_at(at + 16))
     };
-    assert_eq!(entry(0), (0, 0x9_e000, 1));
-    assert_eq!(entry(1), (0x9_e000, 0x2000, 2));
+    assert_eq!(entry(0), (0, 0x7_e000, 1));
+    assert_eq!(entry(1), (0x7_e000, 0x2_2000, 2));
     assert_eq!(entry(2), (MIB, 63 * MIB, 1));
 
-    let page = bed.read(id, layout::START_INFO, 120);
+    let page = bed.read(id, layout::START_INFO, 128);
     let info = StartInfo::read_from_bytes(&page).unwrap();
-    assert_eq!((info.magic, info.version), (hv_abi::start::MAGIC, 1));
-    assert_eq!((info.console_gpa, info.console_port), (layout::CONSOLE, port));
+    assert_eq!((info.magic, info.version), (hv_abi::start::MAGIC, 2));
+    assert_eq!((info.console_gpa, info.console_port), (layout::CONSOLE, ports.console));
+    let devices = (info.devices_gpa, info.devices, info.bus_port);
+    assert_eq!(devices, (layout::DEVICES, 32, ports.bus));
     assert_eq!((info.vcpus, info.uuid), (3, UUID));
     assert_eq!(domain::text(&info.name), "web");
     let known = bed.core.domain_info(id).unwrap().unwrap();

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First field of [`StartInfo`]: "HVSI", little endian.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"HVSI");
 /// Layout version of [`StartInfo`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a guest needs to know beyond what CPUID says.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -33,5 +33,10 @@ pub struct StartInfo {
     pub uuid: [u8; 16],
     /// The domain's name in UTF-8, zero-padded.
     pub name: [u8; 64],
+    /// The guest's event port that is raised when a device page was filled or
+    /// emptied, or 0.
+    pub bus_port: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<StartInfo>() == 120);
+const _: () = assert!(size_of::<StartInfo>() == 128);

@@ -63,6 +63,7 @@ pub fn structs() -> Vec<CStruct> {
             magic: "__u32", version: "__u32", console_gpa: "__u64", console_port: "__u32",
             vcpus: "__u32", devices_gpa: "__u64", devices: "__u32", flags: "__u32",
             uuid: "__u8" ["16"], name: "__u8" ["64"],
+            bus_port: "__u32", reserved: "__u32",
         }),
         console_ring(),
         c!("hvx_foreign_run" "Answer of MEMORY_MAP." ForeignRun {

@@ -123,6 +123,26 @@ impl FakeCore {
         state.raise_virq(virq::DOMAIN_STATE);
     }
 
+    /// Has a guest send one of its ports.
+    pub fn guest_send(&self, domain: DomainId, port: u32) {
+        self.state().send(domain, port);
+    }
+
+    /// Has an eventfd signalled when a guest's port is raised.
+    pub fn guest_listen(&self, domain: DomainId, port: u32, eventfd: std::os::fd::OwnedFd) {
+        if let Some(port) =
+            self.state().domains.get_mut(&domain).and_then(|d| d.ports.get_mut(&port))
+        {
+            port.eventfd = Some(eventfd);
+        }
+    }
+
+    /// A guest's memory as the guest has it: writable, and not counted.
+    pub fn guest_map(&self, domain: DomainId, gpa: u64, len: usize) -> Option<ForeignMap> {
+        let memory = self.state().domains.get(&domain)?.memory.clone();
+        ForeignMap::of_file(memory.file.as_fd(), gpa, len, None).ok()
+    }
+
     /// Appends text to the core's log.
     pub fn log(&self, text: &str) {
         let mut state = self.state();

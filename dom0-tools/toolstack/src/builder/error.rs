@@ -19,7 +19,7 @@ pub enum Step {
     Kernel,
     /// Copying the initrd.
     Initrd,
-    /// Making the console's port.
+    /// Making the ports of console and devices.
     Console,
     /// Writing what the kernel reads first.
     Boot,

@@ -33,8 +33,8 @@ const CHUNK: usize = 1 << 20;
 pub struct Built<'a> {
     core: &'a dyn Core,
     id: DomainId,
-    /// The guest's port of its console.
-    pub console_port: u32,
+    /// The guest's ports of its console and of its devices' coming and going.
+    pub ports: boot::Ports,
 }
 
 impl Built<'_> {
@@ -90,7 +90,7 @@ pub fn build<'a>(
     job.check(Step::Create)?;
     let id = create(core, spec, uuid)?;
     // From here on dropping `built` undoes everything.
-    let mut built = Built { core, id, console_port: 0 };
+    let mut built = Built { core, id, ports: boot::Ports::default() };
     populate(&job, id, spec)?;
     let (place, initrd_len) = (files.place, files.initrd_len());
     let part = (files.image.payload, files.image.payload_len);
@@ -98,11 +98,15 @@ pub fn build<'a>(
     if let (Some(initrd), Some(gpa)) = (&mut files.initrd, place.initrd) {
         copy(&job, initrd, (id, Step::Initrd, gpa), (0, initrd_len))?;
     }
-    built.console_port = core.event_alloc(id).map_err(|e| BuildError::core(Step::Console, e))?;
+    built.ports = make_ports(core, id).map_err(|e| BuildError::core(Step::Console, e))?;
     write_boot_data(&job, &built, spec, uuid, &files)?;
     set_up_vcpus(core, id, spec, place.kernel)?;
     job.check(Step::Start)?;
     Ok(built)
+}
+
+fn make_ports(core: &dyn Core, id: DomainId) -> Result<boot::Ports, hv_client::Error> {
+    Ok(boot::Ports { console: core.event_alloc(id)?, bus: core.event_alloc(id)? })
 }
 
 /// Copies `len` bytes of a file from `offset` on to the domain's memory at `gpa`.
@@ -198,13 +202,13 @@ fn write_boot_data(
     let mut cmdline = files.cmdline.clone().into_bytes();
     cmdline.push(0);
     let zero_page = boot::zero_page(&files.image, files.place, files.initrd_len(), spec.memory);
-    let info = boot::start_info(&spec.name, uuid, spec.vcpus, built.console_port);
+    let info = boot::start_info(&spec.name, uuid, spec.vcpus, built.ports);
     let write = || {
         map.write(layout::GDT as usize, &boot::gdt())?;
         map.write(layout::ZERO_PAGE as usize, &zero_page)?;
         map.write(layout::PAGE_TABLES as usize, &boot::page_tables())?;
         map.write(layout::CMDLINE as usize, &cmdline)?;
-        // The console page is zero already: fresh memory is.
+        // The console page and the device pages are zero already: fresh memory is.
         map.write_object(layout::START_INFO as usize, &info)
     };
     write().map_err(|e| BuildError::core(Step::Boot, e))
