@@ -63,6 +63,7 @@ impl System {
             initrd: Some(initrd),
             iso: false,
             uefi: false,
+            grub: Vec::new(),
         })
     }
 }

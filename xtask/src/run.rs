@@ -5,7 +5,7 @@
 use std::io::{Write, stdout};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::bed::{Bed, Machine, parse_memory};
@@ -30,6 +30,10 @@ pub struct RunArgs {
     /// The emulator [default: kvm where it can nest, else tcg]
     #[arg(long)]
     pub bed: Option<Bed>,
+    /// CPU model of the bochs bed [default: corei7_skylake_x; `bochs --help
+    /// cpu` lists them]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
     /// Run this command line in the control domain, print its output, return
     /// its exit code (123: core panic, 124: time-out, 125: no boot, 126: not
     /// started)
@@ -61,6 +65,9 @@ pub struct RunArgs {
 /// Runs the task and returns the exit code.
 pub fn run(installer: &Installer, args: &RunArgs) -> Result<u8> {
     let bed = args.bed.unwrap_or_else(Bed::automatic);
+    if args.cpu.is_some() && bed != Bed::Bochs {
+        bail!("--cpu is for the bochs bed; QEMU's model is part of the others");
+    }
     Machine::prepare(installer, bed, args.iso, args.uefi)?;
     let system = System::make(installer, Some(bed))?;
     let dir = RunDir::new(if args.exec.is_some() { "exec" } else { "terminal" })?;
@@ -77,6 +84,7 @@ pub fn run(installer: &Installer, args: &RunArgs) -> Result<u8> {
         interactive: args.exec.is_none(),
         gdb: args.gdb,
         cpu_without: Vec::new(),
+        cpu: args.cpu.clone(),
         dir: dir.path.clone(),
     };
     if args.gdb {

@@ -128,6 +128,16 @@ pub enum Vendor {
     Vmx,
 }
 
+impl Vendor {
+    /// Its number in the interface.
+    pub fn code(self) -> u32 {
+        match self {
+            Vendor::Svm => hv_abi::host::vendor::SVM,
+            Vendor::Vmx => hv_abi::host::vendor::VMX,
+        }
+    }
+}
+
 /// What the administrator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
@@ -137,4 +147,32 @@ pub enum Choice {
     Svm,
     /// VT-x or stop.
     Vmx,
+}
+
+impl Choice {
+    /// How the choices are written.
+    pub const FORM: &'static str = "auto|svm|vmx";
+
+    /// Reads one of [`FORM`](Self::FORM).
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "auto" => Choice::Auto,
+            "svm" => Choice::Svm,
+            "vmx" => Choice::Vmx,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_choice_of_the_form_is_read() {
+        let read: std::vec::Vec<_> = Choice::FORM.split('|').map(Choice::parse).collect();
+        assert_eq!(read, [Some(Choice::Auto), Some(Choice::Svm), Some(Choice::Vmx)]);
+        assert_eq!(Choice::parse("vmx "), None);
+        assert_ne!(Vendor::Svm.code(), Vendor::Vmx.code());
+    }
 }

@@ -20,6 +20,7 @@ pub mod acpi;
 pub mod addr;
 pub mod bootinfo;
 pub mod exit;
+pub mod inert;
 pub mod multiboot;
 pub mod stage2;
 #[cfg_attr(

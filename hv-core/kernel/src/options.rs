@@ -40,7 +40,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         name: "vendor",
-        form: "auto|svm|vmx",
+        form: Choice::FORM,
         doc: "which virtualization to use (default: auto, whichever the CPU has)",
     },
     OptionInfo {
@@ -155,14 +155,7 @@ impl Options {
             }
             "console" => self.console = console(value)?,
             "loglevel" => self.loglevel = value.parse().ok()?,
-            "vendor" => {
-                self.vendor = match value {
-                    "auto" => Choice::Auto,
-                    "svm" => Choice::Svm,
-                    "vmx" => Choice::Vmx,
-                    _ => return None,
-                }
-            }
+            "vendor" => self.vendor = Choice::parse(value)?,
             "noreboot" if value.is_empty() => self.noreboot = true,
             _ => return None,
         }
@@ -184,7 +177,7 @@ mod tests {
     #[test]
     fn values_are_taken() {
         let (o, p) = parse(
-            "dom0_mem=768M dom0_max_vcpus=2 console=com2,9600 loglevel=debug vendor=vmx noreboot",
+            "dom0_mem=768M dom0_max_vcpus=2 console=com2,9600 loglevel=debug vendor=auto noreboot",
         );
         assert!(p.is_empty(), "{p:?}");
         assert_eq!(o.dom0_mem, Some(768 << 20));
@@ -192,7 +185,7 @@ mod tests {
         assert_eq!(o.console.port, Some(0x2f8));
         assert_eq!(o.console.baud, 9600);
         assert_eq!(o.loglevel, LevelFilter::Debug);
-        assert_eq!(o.vendor, Choice::Vmx);
+        assert_eq!(o.vendor, Choice::Auto);
         assert!(o.noreboot);
     }
 

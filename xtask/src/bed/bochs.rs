@@ -13,6 +13,10 @@ use anyhow::{Result, bail};
 use super::{Machine, emulator};
 use crate::iso;
 
+/// The CPU models that tests run on, and the default: `MODELS[0]`. The second
+/// lacks what came later: posted interrupts, PML, TSC scaling.
+pub const MODELS: [&str; 2] = ["corei7_skylake_x", "corei7_haswell_4770"];
+
 /// The command that starts `machine`.
 pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result<Command> {
     if machine.interactive || machine.gdb || machine.boot.uefi {
@@ -39,8 +43,8 @@ fn config(machine: &Machine, image: &Path, core_log: &Path, console_log: &Path) 
         "vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest".to_owned(),
         format!("memory: guest={0}, host={0}", machine.memory),
         format!(
-            "cpu: model=corei7_skylake_x, count={}, ips=50000000, reset_on_triple_fault=0, \
-             ignore_bad_msrs=1",
+            "cpu: model={}, count={}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1",
+            machine.cpu.as_deref().unwrap_or(MODELS[0]),
             machine.smp
         ),
         "clock: sync=none, time0=utc".to_owned(),

@@ -5,7 +5,7 @@
 //! The core's log (COM1) is always a file. The control domain's console
 //! (COM2) is the terminal or a file.
 
-mod bochs;
+pub mod bochs;
 mod qemu;
 
 use std::fs;
@@ -75,6 +75,8 @@ pub struct Boot {
     pub iso: bool,
     /// With UEFI firmware (implies an ISO).
     pub uefi: bool,
+    /// Commands that GRUB carries out before it loads the core.
+    pub grub: Vec<String>,
 }
 
 /// A machine to start.
@@ -95,6 +97,8 @@ pub struct Machine {
     pub gdb: bool,
     /// CPU features to take away, by QEMU's names.
     pub cpu_without: Vec<String>,
+    /// CPU model of the Bochs bed, by Bochs's names.
+    pub cpu: Option<String>,
     /// Where logs, disks and generated files go.
     pub dir: PathBuf,
 }

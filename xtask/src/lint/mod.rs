@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask lint`: the project's own rules, beyond what clippy knows.
 //!
-//! Rust files: `rust.rs`; all text: `text.rs`; kernel patches: the kernel's
-//! own checkpatch.pl. Also reports the share of unsafe lines per room.
+//! Rust files: `rust.rs`; all text: `text.rs`; the core's logic knows no
+//! vendor: `vendor.rs`; kernel patches: the kernel's own checkpatch.pl. Also reports the share of unsafe lines per room.
 
 mod lex;
 mod rust;
 mod text;
+mod vendor;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,6 +48,7 @@ fn files() -> Result<Vec<String>> {
         // Deleted but not yet committed, a link, or not text: not ours.
         let Ok(source) = fs::read_to_string(root.join(path)) else { continue };
         let mut found = text::check(root, path, &source);
+        found.extend(vendor::check(path, &source));
         if path.ends_with(".rs") {
             let (more, share) = rust::check(path, &source);
             found.extend(more);

@@ -15,7 +15,7 @@ use hv_harness::Line;
 use regex_lite::Regex;
 
 use super::{Tally, Verdict};
-use crate::bed::{Bed, Boot, Machine};
+use crate::bed::{Bed, Boot, Machine, bochs};
 use crate::build::{self, BuildArgs};
 use crate::bzimage;
 use crate::deps::Installer;
@@ -31,7 +31,7 @@ const RUNNER: &str = "hv-guests";
 /// One group of names, for the filter: their names are known only afterwards.
 const GROUP: &str = "guest";
 
-/// Runs all micro-guests, in one boot per CPU count.
+/// Runs all micro-guests, in one boot per CPU count and, on Bochs, CPU model.
 pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     if !tally.filter.is_empty() && !tally.filter.iter().any(|f| f.starts_with(GROUP)) {
         return Ok(());
@@ -42,24 +42,31 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     }
     let made = make(installer);
     let counts: &[u32] = if tally.long() { &[1, 2, 4] } else { &[1, 2] };
-    for &smp in counts {
+    let models: Vec<Option<&str>> = match bed {
+        Bed::Bochs => bochs::MODELS.map(Some).to_vec(),
+        _ => vec![None],
+    };
+    for (model, &smp) in models.iter().flat_map(|m| counts.iter().map(move |smp| (m, smp))) {
+        let label = match model {
+            Some(model) => format!("smp={smp} cpu={model}"),
+            None => format!("smp={smp}"),
+        };
         let start = Instant::now();
-        let lines = made
-            .as_ref()
-            .map_err(|e| format!("{e:#}"))
-            .and_then(|(core, runner)| boot(core, runner, bed, smp).map_err(|e| format!("{e:#}")));
+        let lines = made.as_ref().map_err(|e| format!("{e:#}")).and_then(|(core, runner)| {
+            boot(core, runner, bed, smp, *model).map_err(|e| format!("{e:#}"))
+        });
         match lines {
             Ok((lines, complaint)) => {
                 for (name, verdict) in lines {
-                    let name = format!("{GROUP} {name} smp={smp}");
+                    let name = format!("{GROUP} {name} {label}");
                     tally.record(&name, verdict, Duration::ZERO);
                 }
                 let verdict = complaint.map_or(Verdict::Pass, Verdict::Fail);
-                let name = format!("{GROUP} runner smp={smp}");
+                let name = format!("{GROUP} runner {label}");
                 tally.record(&name, verdict, start.elapsed());
             }
             Err(why) => {
-                let name = format!("{GROUP} runner smp={smp}");
+                let name = format!("{GROUP} runner {label}");
                 tally.record(&name, Verdict::Fail(why), start.elapsed());
             }
         }
@@ -83,7 +90,13 @@ fn make(installer: &Installer) -> Result<(PathBuf, Vec<u8>)> {
 type Lines = Vec<(String, Verdict)>;
 
 /// Boots the runner; returns verdicts and what was wrong with the run itself.
-fn boot(core: &Path, runner: &[u8], bed: Bed, smp: u32) -> Result<(Lines, Option<String>)> {
+fn boot(
+    core: &Path,
+    runner: &[u8],
+    bed: Bed,
+    smp: u32,
+    model: Option<&str>,
+) -> Result<(Lines, Option<String>)> {
     let dir = RunDir::new(&format!("guests-{smp}"))?;
     let kernel = dir.path.join("runner.bzImage");
     fs::write(&kernel, runner)?;
@@ -97,6 +110,7 @@ fn boot(core: &Path, runner: &[u8], bed: Bed, smp: u32) -> Result<(Lines, Option
             initrd: None,
             iso: false,
             uefi: false,
+            grub: Vec::new(),
         },
         smp,
         memory: 512,
@@ -104,6 +118,7 @@ fn boot(core: &Path, runner: &[u8], bed: Bed, smp: u32) -> Result<(Lines, Option
         interactive: false,
         gdb: false,
         cpu_without: Vec::new(),
+        cpu: model.map(str::to_owned),
         dir: dir.path.clone(),
     };
     let until = [Regex::new(r" dom0: HVTEST done \d+")?];

@@ -88,7 +88,7 @@ pub struct Spec {
     /// Seconds; on Bochs four times as many.
     #[serde(default = "two_hundred")]
     pub timeout: u64,
-    /// The beds it can run on.
+    /// The QEMU beds it can run on.
     #[serde(default = "tcg")]
     pub beds: Vec<String>,
     /// Only with `--long`.
@@ -112,6 +112,33 @@ pub struct Spec {
     /// CPU features to take away (QEMU's names).
     #[serde(default)]
     pub cpu_without: Vec<String>,
+    /// The machines of the Bochs bed, in place of `smp`.
+    #[serde(default)]
+    pub bochs: Vec<Bochs>,
+    /// Commands for GRUB, before it loads the core.
+    #[serde(default)]
+    pub grub: Vec<String>,
+}
+
+/// A machine of the Bochs bed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bochs {
+    /// CPUs.
+    pub smp: u32,
+    /// CPU model, by Bochs's names.
+    pub cpu: String,
+}
+
+/// One run of a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// What distinguishes it from the test's other runs, for its name.
+    pub label: String,
+    /// CPUs.
+    pub smp: u32,
+    /// CPU model of the Bochs bed.
+    pub cpu: Option<String>,
 }
 
 /// What no core log may show unless the test is about it.
@@ -130,9 +157,23 @@ fn tcg() -> Vec<String> {
 }
 
 impl Spec {
-    /// Whether the test runs on `bed`.
-    pub fn runs_on(&self, bed: Bed) -> bool {
-        self.beds.iter().any(|b| b == bed.name())
+    /// Its runs on `bed`; none if it is not for that bed.
+    pub fn variants(&self, bed: Bed) -> Vec<Variant> {
+        if bed == Bed::Bochs {
+            let machines = self.bochs.iter();
+            let variant = |m: &Bochs| Variant {
+                label: format!(" smp={} cpu={}", m.smp, m.cpu),
+                smp: m.smp,
+                cpu: Some(m.cpu.clone()),
+            };
+            return machines.map(variant).collect();
+        }
+        if !self.beds.iter().any(|b| b == bed.name()) {
+            return Vec::new();
+        }
+        let label = |smp| if self.smp.len() > 1 { format!(" smp={smp}") } else { String::new() };
+        let variant = |&smp| Variant { label: label(smp), smp, cpu: None };
+        self.smp.iter().map(variant).collect()
     }
 
     /// Memory in MiB, if the test says so.
@@ -150,9 +191,11 @@ impl Spec {
         if self.exec.is_none() && self.core_log.is_empty() {
             bail!("{}: needs exec or core_log", self.name);
         }
-        if let Some(bed) = self.beds.iter().find(|b| !["tcg", "bochs", "kvm"].contains(&b.as_str()))
-        {
-            bail!("{}: no bed is called {bed}", self.name);
+        if let Some(bed) = self.beds.iter().find(|b| !["tcg", "kvm"].contains(&b.as_str())) {
+            bail!("{}: no bed is called {bed} (Bochs's are under `bochs`)", self.name);
+        }
+        if !self.grub.is_empty() && self.via == Via::Kernel && !self.beds.is_empty() {
+            bail!("{}: grub needs a boot through it", self.name);
         }
         self.memory().map(drop)
     }
@@ -195,7 +238,21 @@ mod tests {
         let specs = parse("[[test]]\nname = 'a'\nexec = 'true'\n").unwrap();
         let [spec] = specs.as_slice() else { panic!("one test") };
         assert_eq!((spec.smp.as_slice(), spec.exit, spec.via), (&[2][..], 0, Via::Kernel));
-        assert!(spec.runs_on(Bed::Tcg) && !spec.runs_on(Bed::Bochs));
+        let run = Variant { label: String::new(), smp: 2, cpu: None };
+        assert_eq!(spec.variants(Bed::Tcg), [run]);
+        assert!(spec.variants(Bed::Bochs).is_empty());
+    }
+
+    #[test]
+    fn bochs_has_machines_of_its_own() {
+        let text = "[[test]]\nname = 'a'\nexec = 'true'\nbeds = []\n\
+                    bochs = [{ smp = 1, cpu = 'corei7_haswell_4770' }]\n";
+        let specs = parse(text).unwrap();
+        let [spec] = specs.as_slice() else { panic!("one test") };
+        assert!(spec.variants(Bed::Tcg).is_empty());
+        let runs = spec.variants(Bed::Bochs);
+        let [run] = runs.as_slice() else { panic!("one run") };
+        assert_eq!((run.smp, run.label.as_str()), (1, " smp=1 cpu=corei7_haswell_4770"));
     }
 
     #[test]

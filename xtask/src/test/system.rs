@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use regex_lite::Regex;
 
-use super::spec::{self, ALWAYS_BAD, Module, Spec, Via};
+use super::spec::{self, ALWAYS_BAD, Module, Spec, Variant, Via};
 use super::{Tally, Verdict};
 use crate::bed::{Bed, Boot, Machine, TFTP};
 use crate::deps::Installer;
@@ -26,13 +26,9 @@ const TAIL: usize = 25;
 pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     let specs = spec::read_all(&place::root().join("tests/system"))?;
     let mut system = None;
-    for spec in specs.iter().filter(|s| s.runs_on(bed)) {
-        for &smp in &spec.smp {
-            let name = if spec.smp.len() > 1 {
-                format!("system {} smp={smp}", spec.name)
-            } else {
-                format!("system {}", spec.name)
-            };
+    for spec in &specs {
+        for variant in spec.variants(bed) {
+            let name = format!("system {}{}", spec.name, variant.label);
             if !tally.wants(&name) {
                 continue;
             }
@@ -49,7 +45,7 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
                 system = Some(System::make(installer, Some(bed)));
             }
             tally.run(&name, || match &system {
-                Some(Ok(system)) => one(system, spec, bed, smp),
+                Some(Ok(system)) => one(system, spec, bed, &variant),
                 Some(Err(error)) => {
                     Ok(Verdict::Fail(format!("the system did not build: {error:#}")))
                 }
@@ -60,23 +56,25 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn one(system: &System, spec: &Spec, bed: Bed, smp: u32) -> Result<Verdict> {
-    let dir = RunDir::new(&format!("test-{}-{smp}", spec.name))?;
+fn one(system: &System, spec: &Spec, bed: Bed, variant: &Variant) -> Result<Verdict> {
+    let dir = RunDir::new(&format!("test-{}-{}", spec.name, variant.smp))?;
     let mut boot = system.boot(&dir.path, spec.exec.as_deref())?;
     boot.core_args.clone_from(&spec.core_args);
     boot.kernel_args = format!("{} {}", boot.kernel_args, spec.kernel_args).trim().to_owned();
+    boot.grub.clone_from(&spec.grub);
     (boot.iso, boot.uefi) = (spec.via == Via::Iso, spec.via == Via::Uefi);
     spoil(&mut boot, spec, &dir)?;
     let payload = payload(&dir)?;
     let machine = Machine {
         bed,
         boot,
-        smp,
+        smp: variant.smp,
         memory: spec.memory()?.unwrap_or(default_memory(bed)),
         disk: 256,
         interactive: false,
         gdb: false,
         cpu_without: spec.cpu_without.clone(),
+        cpu: variant.cpu.clone(),
         dir: dir.path.clone(),
     };
     let limit = Duration::from_secs(spec.timeout * if bed == Bed::Bochs { 4 } else { 1 });

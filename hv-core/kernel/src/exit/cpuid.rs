@@ -240,12 +240,12 @@ fn extended(domain: &Domain, vcpu: &Vcpu, leaf: u32, sub: u32) -> [u32; 4] {
         0x8000_0007 => [0, 0, 0, 1 << 8],
         0x8000_0008 => {
             let cores = (domain.vcpus.len() as u32).max(1) - 1;
-            // AMD's core count; Intel reserves ecx.
+            // A core count, or reserved, by the CPU's maker.
             let c = if c == 0 { 0 } else { cores | apic_bits(domain) << 12 };
             // CLZERO, XSAVEERPTR, WBNOINVD.
             [a & 0xffff, b & (1 << 0 | 1 << 2 | 1 << 9), c, 0]
         }
-        // Cache topology of AMD: first levels private, the third shared.
+        // Topology of caches: first levels private, the third shared.
         0x8000_001d if a & 0x1f != 0 => {
             let cores = (domain.vcpus.len() as u32).max(1) - 1;
             let sharing = if a >> 5 & 7 >= 3 { cores } else { 0 };

@@ -12,73 +12,11 @@ use crate::outcome::Outcome;
 use crate::sched::Handle;
 use crate::vcpu::{Core, Vcpu};
 use hv_hal::exit::{GENERAL_PROTECTION, gpr};
-use hv_hal::{cpu, irq, time};
+use hv_hal::{cpu, inert, irq, time};
 
 const APIC_BASE: u32 = 0x1b;
 const TSC_DEADLINE: u32 = 0x6e0;
 const TSC: u32 = 0x10;
-const PLATFORM_ID: u32 = 0x17;
-const BIOS_SIGNATURE: u32 = 0x8b;
-const MTRR_CAP: u32 = 0xfe;
-const MCG_CAP: u32 = 0x179;
-const MCG_STATUS: u32 = 0x17a;
-const MISC_ENABLE: u32 = 0x1a0;
-const MTRR_DEF_TYPE: u32 = 0x2ff;
-const AMD_HWCR: u32 = 0xc001_0015;
-const AMD_SYSCFG: u32 = 0xc001_0010;
-const AMD_PATCH_LEVEL: u32 = 0x8b;
-const AMD_DE_CFG: u32 = 0xc001_1029;
-const AMD_INT_PENDING: u32 = 0xc001_0055;
-const AMD_NB_CFG: u32 = 0xc001_001f;
-const AMD_LS_CFG: u32 = 0xc001_1020;
-const AMD_BP_CFG: u32 = 0xc001_1028;
-
-/// Fixed answers for guests.
-fn constant(index: u32) -> Option<u64> {
-    match index {
-        PLATFORM_ID | BIOS_SIGNATURE | MTRR_CAP | MCG_CAP | MCG_STATUS | MTRR_DEF_TYPE => Some(0),
-        // Fast strings on (SDM Vol. 4, table 2-2).
-        MISC_ENABLE => Some(1),
-        // The TSC runs at the P0 frequency (AMD PPR, HWCR bit 24).
-        AMD_HWCR => Some(1 << 24),
-        AMD_SYSCFG | AMD_INT_PENDING | AMD_NB_CFG | AMD_LS_CFG | AMD_BP_CFG => Some(0),
-        // LFENCE is serializing (AMD, "Software techniques for managing
-        // speculation").
-        AMD_DE_CFG => Some(2),
-        _ => None,
-    }
-}
-
-/// Registers whose host value the control domain may read.
-fn host_readable(index: u32) -> bool {
-    matches!(index,
-        PLATFORM_ID | AMD_PATCH_LEVEL | MTRR_CAP | MTRR_DEF_TYPE
-        | 0x200..=0x21f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f
-        | 0xce | 0x19c | 0x1a2 | 0x606 | AMD_SYSCFG | AMD_INT_PENDING
-        | 0xc001_001a | 0xc001_001d | 0xc001_0058 | 0xc001_0063 | 0xc001_0064..=0xc001_006b)
-}
-
-/// Writes that are taken and dropped: what a kernel sets on its way up and
-/// the core has already decided for all.
-fn ignored(domain: &Domain, index: u32) -> bool {
-    let for_all = matches!(
-        index,
-        BIOS_SIGNATURE
-            | MISC_ENABLE
-            | AMD_HWCR
-            | AMD_SYSCFG
-            | AMD_DE_CFG
-            | AMD_INT_PENDING
-            | AMD_NB_CFG
-            | AMD_LS_CFG
-            | AMD_BP_CFG
-            | MCG_STATUS
-            | 0x79
-    );
-    let for_control =
-        matches!(index, MTRR_DEF_TYPE | 0x200..=0x21f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f);
-    for_all || domain.is_control() && for_control
-}
 
 /// RDMSR.
 pub fn read(domain: &Domain, core: &mut Core, index: u32) -> Outcome {
@@ -89,9 +27,9 @@ pub fn read(domain: &Domain, core: &mut Core, index: u32) -> Outcome {
         TSC => Some(time::now()),
         MSR_FIRST..=MSR_LAST => core.lapic.read(index, tpr, time::now()),
         _ => core.hw.msr(index).or_else(|| {
-            let host = domain.is_control() && host_readable(index);
+            let host = domain.is_control() && inert::host_readable(index);
             let value = if host { cpu::rdmsr_safe(index) } else { None };
-            value.or_else(|| constant(index))
+            value.or_else(|| inert::constant(index))
         }),
     };
     match value {
@@ -124,7 +62,7 @@ pub fn write(handle: &Handle, vcpu: &Vcpu, core: &mut Core, index: u32, value: u
             let action = core.lapic.write(index, value, time::now());
             act(handle, vcpu, core, action)
         }
-        _ => core.hw.set_msr(index, value) || ignored(&handle.domain, index),
+        _ => core.hw.set_msr(index, value) || inert::dropped(index, handle.domain.is_control()),
     };
     if done {
         core.hw.skip();

@@ -9,7 +9,7 @@ use crate::memory::pool;
 use crate::outcome::Answer;
 use core::sync::atomic::Ordering;
 use hv_abi::Status;
-use hv_abi::host::{HostInfo, power as action, vendor};
+use hv_abi::host::{HostInfo, power as action};
 use hv_hal::exit::Vendor;
 use hv_hal::{cpu, heap, power as machine, time};
 
@@ -19,10 +19,8 @@ pub fn info(caller: &Domain, gpa: u64) -> Answer {
     let (heap_used, heap_size) = heap::stats();
     let mut info = HostInfo {
         cpus: cpu::count(),
-        vendor: match crate::start::vendor() {
-            Some(Vendor::Vmx) => vendor::VMX,
-            _ => vendor::SVM,
-        },
+        // Always known: a domain that calls runs by it.
+        vendor: crate::start::vendor().map_or(0, Vendor::code),
         tsc_khz: time::khz(),
         uptime_ns: clock::uptime_ns(),
         total_pages: layout::ram_pages(),
