@@ -36,25 +36,39 @@ pub fn charge(handle: &Handle, vcpu: &Vcpu) {
     vcpu.vruntime.fetch_add(ran.saturating_mul(256) / weight, Ordering::Relaxed);
     if handle.domain.cap.load(Ordering::Relaxed) > 0 {
         let period = now / ticks_of_us(CAP_PERIOD_US).max(1);
-        if handle.domain.cap_period.swap(period, Ordering::Relaxed) != period {
-            handle.domain.cap_used.store(0, Ordering::Relaxed);
+        let last = handle.domain.cap_period.swap(period, Ordering::Relaxed);
+        if last != period {
+            // What was used above the cap is carried over.
+            let left = carried(handle, period.wrapping_sub(last));
+            handle.domain.cap_used.store(left, Ordering::Relaxed);
         }
         handle.domain.cap_used.fetch_add(ran, Ordering::Relaxed);
     }
 }
 
-/// When the domain has used up its cap: the TSC at which the next period
-/// begins.
-pub fn capped_until(handle: &Handle) -> Option<u64> {
+/// Ticks a capped domain may use in a period.
+fn allowance(handle: &Handle) -> u64 {
     let cap = u64::from(handle.domain.cap.load(Ordering::Relaxed));
-    if cap == 0 {
+    (ticks_of_us(CAP_PERIOD_US).saturating_mul(cap) / 100).max(1)
+}
+
+/// What counts as used so many periods after the last account.
+fn carried(handle: &Handle, periods: u64) -> u64 {
+    let used = handle.domain.cap_used.load(Ordering::Relaxed);
+    used.saturating_sub(allowance(handle).saturating_mul(periods))
+}
+
+/// When the domain has used up its cap: the TSC at which the period begins in
+/// which it has something left.
+pub fn capped_until(handle: &Handle) -> Option<u64> {
+    if handle.domain.cap.load(Ordering::Relaxed) == 0 {
         return None;
     }
     let length = ticks_of_us(CAP_PERIOD_US).max(1);
     let period = time::now() / length;
-    let used = handle.domain.cap_used.load(Ordering::Relaxed);
-    let same = handle.domain.cap_period.load(Ordering::Relaxed) == period;
-    (same && used >= length.saturating_mul(cap) / 100).then(|| (period + 1) * length)
+    let last = handle.domain.cap_period.load(Ordering::Relaxed);
+    let owed = carried(handle, period.wrapping_sub(last)) / allowance(handle);
+    (owed > 0).then(|| period.saturating_add(owed).saturating_mul(length))
 }
 
 /// Puts a vCPU to sleep on this CPU: blocked, until notified or until `at`.

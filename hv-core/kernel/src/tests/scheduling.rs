@@ -50,6 +50,17 @@ fn time_is_shared_by_weight() {
 }
 
 #[test]
+fn what_is_used_above_a_cap_is_carried_over() {
+    let world = world();
+    // An entry takes more than twice what the cap allows in a period.
+    machine::with(|m| m.enter_ticks = 60_000_000);
+    let guest = spinner(&world, 256, 25);
+    run_until(10_000_000_000);
+    let share = ran(&guest) as f64 / 1e10;
+    assert!((0.23..0.28).contains(&share), "{share}");
+}
+
+#[test]
 fn a_cap_holds_on_an_idle_host() {
     let world = world();
     machine::with(|m| m.enter_ticks = 1_000_000);
