@@ -199,6 +199,8 @@ struct Watch {
     log: Growing,
     watch: PanicWatch,
     text: Vec<u8>,
+    /// There is text that `refused` or `matches` has not looked at.
+    fresh: [bool; 2],
 }
 
 impl Watch {
@@ -207,22 +209,32 @@ impl Watch {
             log: Growing::new(&running.core_log),
             watch: PanicWatch::default(),
             text: Vec::new(),
+            fresh: [true; 2],
         }
     }
 
     fn panicked(&mut self) -> Result<bool> {
         let new = self.log.read()?;
-        self.text.extend_from_slice(&new);
+        if !new.is_empty() {
+            self.text.extend_from_slice(&new);
+            self.fresh = [true; 2];
+        }
         Ok(self.watch.feed(&new))
     }
 
     /// Whether the core has said that it can't start.
-    fn refused(&self) -> bool {
-        String::from_utf8_lossy(&self.text).contains("error start: the core can't start")
+    fn refused(&mut self) -> bool {
+        let [fresh, _] = &mut self.fresh;
+        std::mem::take(fresh)
+            && String::from_utf8_lossy(&self.text).contains("error start: the core can't start")
     }
 
     /// Whether the log so far matches every pattern (never, without any).
-    fn matches(&self, until: &[Regex]) -> bool {
+    fn matches(&mut self, until: &[Regex]) -> bool {
+        let [_, fresh] = &mut self.fresh;
+        if !std::mem::take(fresh) {
+            return false;
+        }
         let text = String::from_utf8_lossy(&self.text);
         !until.is_empty() && until.iter().all(|r| r.is_match(&text))
     }

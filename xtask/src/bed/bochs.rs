@@ -13,9 +13,12 @@ use anyhow::{Result, bail};
 use super::{Machine, emulator};
 use crate::iso;
 
-/// The CPU models that tests run on, and the default: `MODELS[0]`. The second
-/// lacks what came later: posted interrupts, PML, TSC scaling.
+/// The CPU models that tests run on; the first is the default. The second
+/// lacks what came later: PML, TSC scaling.
 pub const MODELS: [&str; 2] = ["corei7_skylake_x", "corei7_haswell_4770"];
+/// The machines that tests run on, CPUs and model: each number of CPUs and each
+/// model once. `--long` adds the other pairs.
+pub const MACHINES: [(u32, &str); 2] = [(1, MODELS[1]), (2, MODELS[0])];
 
 /// The command that starts `machine`.
 pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result<Command> {

@@ -19,7 +19,7 @@ pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result
     c.args(["-machine", "q35", "-nodefaults", "-no-reboot", "-display", "none"]);
     // Thread-per-CPU emulation: the core must see CPUs that really overlap.
     match machine.bed {
-        Bed::Kvm => c.args(["-accel", "kvm", "-cpu", "host"]),
+        Bed::Kvm => c.args(["-accel", "kvm", "-cpu"]).arg(host_cpu(&cpuinfo())),
         // MWAIT would keep a CPU from ever looking idle.
         _ => c.args(["-accel", "tcg,thread=multi"]).arg("-cpu").arg(cpu(&machine.cpu_without)),
     };
@@ -83,6 +83,21 @@ fn boot(machine: &Machine, c: &mut Command) -> Result<()> {
     Ok(())
 }
 
+fn cpuinfo() -> String {
+    fs::read_to_string("/proc/cpuinfo").unwrap_or_default()
+}
+
+/// The host's own CPU, with the vendor's extension asked for by name, so that
+/// QEMU complains if KVM does not nest.
+fn host_cpu(cpuinfo: &str) -> String {
+    let flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+    let mut flags = flags.flat_map(str::split_whitespace);
+    match flags.find(|flag| matches!(*flag, "vmx" | "svm")) {
+        Some(flag) => format!("host,+{flag}"),
+        None => "host".to_owned(),
+    }
+}
+
 /// QEMU's CPU model: what TCG can do of an AMD server, less `without`.
 fn cpu(without: &[String]) -> String {
     let mut model = "EPYC,+svm,+npt,-monitor".to_owned();
@@ -111,6 +126,13 @@ fn modules(kernel: &Path, args: &str, initrd: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nested_virtualization_is_asked_for_by_name() {
+        assert_eq!(host_cpu("processor : 0\nflags : fpu vmx ept\n"), "host,+vmx");
+        assert_eq!(host_cpu("flags\t: fpu svm\n"), "host,+svm");
+        assert_eq!(host_cpu("flags : fpu\nbugs : svm\n"), "host");
+    }
 
     #[test]
     fn commas_in_arguments_are_doubled() {

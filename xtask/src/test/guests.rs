@@ -42,18 +42,22 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     }
     let made = make(installer);
     let counts: &[u32] = if tally.long() { &[1, 2, 4] } else { &[1, 2] };
-    let models: Vec<Option<&str>> = match bed {
-        Bed::Bochs => bochs::MODELS.map(Some).to_vec(),
-        _ => vec![None],
+    let machines: Vec<(u32, Option<&str>)> = match bed {
+        Bed::Bochs if tally.long => {
+            let of = |&smp: &u32| bochs::MODELS.map(|model| (smp, Some(model)));
+            counts.iter().flat_map(of).collect()
+        }
+        Bed::Bochs => bochs::MACHINES.map(|(smp, model)| (smp, Some(model))).to_vec(),
+        _ => counts.iter().map(|&smp| (smp, None)).collect(),
     };
-    for (model, &smp) in models.iter().flat_map(|m| counts.iter().map(move |smp| (m, smp))) {
+    for (smp, model) in machines {
         let label = match model {
             Some(model) => format!("smp={smp} cpu={model}"),
             None => format!("smp={smp}"),
         };
         let start = Instant::now();
         let lines = made.as_ref().map_err(|e| format!("{e:#}")).and_then(|(core, runner)| {
-            boot(core, runner, bed, smp, *model).map_err(|e| format!("{e:#}"))
+            boot(core, runner, bed, smp, model).map_err(|e| format!("{e:#}"))
         });
         match lines {
             Ok((lines, complaint)) => {
@@ -122,7 +126,7 @@ fn boot(
         dir: dir.path.clone(),
     };
     let until = [Regex::new(r" dom0: HVTEST done \d+")?];
-    let limit = Duration::from_secs(if bed == Bed::Bochs { 900 } else { 300 });
+    let limit = Duration::from_secs(if bed == Bed::Bochs { 1800 } else { 300 });
     let run = session::exec(&machine, limit, &until, &mut |_| {})?;
     let log = String::from_utf8_lossy(&fs::read(run.core_log())?).into_owned();
     let said = hv_harness::read(&log);
