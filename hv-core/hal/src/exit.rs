@@ -60,6 +60,11 @@ pub enum Exit {
     Refused(&'static str),
     /// WBINVD or INVD.
     CacheFlush,
+    /// An interrupt that the CPU had delivered was acknowledged, and the end
+    /// of this vector is to be told ([`watch_ends`]).
+    ///
+    /// [`watch_ends`]: crate::vcpu::HwVcpu::watch_ends
+    EndOfInterrupt(u8),
     /// The hal has handled it: just go on.
     Handled,
     /// The CPU refused the entry; what and where.

@@ -18,9 +18,11 @@ extern crate std;
 
 pub mod acpi;
 pub mod addr;
+pub mod assist;
 pub mod bootinfo;
 pub mod exit;
 pub mod inert;
+pub mod mailbox;
 pub mod multiboot;
 pub mod stage2;
 #[cfg_attr(

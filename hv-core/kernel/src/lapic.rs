@@ -186,6 +186,18 @@ impl Lapic {
         self.irr.highest().filter(|vector| vector & 0xf0 > self.class(tpr))
     }
 
+    /// The priority class that the task priority would have to fall below for
+    /// an interrupt which nothing else holds back.
+    pub fn held_back(&self, tpr: u8) -> Option<u8> {
+        let vector = self.deliverable(0)?;
+        (vector & 0xf0 <= tpr & 0xf0).then_some(vector >> 4)
+    }
+
+    /// Takes all pending vectors away, for a CPU that delivers them itself.
+    pub fn hand_over(&mut self) -> Bits256 {
+        core::mem::take(&mut self.irr)
+    }
+
     /// The vector was put into the vCPU.
     pub fn delivered(&mut self, vector: u8) {
         self.irr.clear(vector);
@@ -264,6 +276,17 @@ impl Lapic {
             0x39 => Some(self.current_count(now)),
             0x3e => Some(self.divide),
             _ => None,
+        }
+    }
+
+    /// Tells what a register reads as, by number and value, if it changes only
+    /// when it is written.
+    pub fn show(&self, msr: u32, show: &mut dyn FnMut(u32, u64)) {
+        let register = msr.wrapping_sub(MSR_FIRST);
+        // TPR and PPR, in service, trigger mode, requested; the running count.
+        let moves = matches!(register, 0x08 | 0x0a | 0x10..=0x27 | 0x39);
+        if !moves && let Some(value) = self.read(msr, 0, 0) {
+            show(register, value);
         }
     }
 

@@ -3,6 +3,7 @@
 //! of its value and its text; the parser and the message about an unknown
 //! option are made from it, and so is the page in `docs/`.
 
+use hv_hal::assist::Assist;
 use hv_hal::exit::Choice;
 use log::LevelFilter;
 
@@ -44,6 +45,11 @@ pub const OPTIONS: &[OptionInfo] = &[
         doc: "which virtualization to use (default: auto, whichever the CPU has)",
     },
     OptionInfo {
+        name: "apic",
+        form: Assist::FORM,
+        doc: "what the CPU does of each vCPU's interrupt controller, where it can: keep the task priority (tpr), answer reads (registers), deliver pending interrupts (delivery), take those that other CPUs send (posting); each needs the ones before it (default: tpr,registers)",
+    },
+    OptionInfo {
         name: "noreboot",
         form: "",
         doc: "stop instead of restarting after a failure of the core",
@@ -72,6 +78,8 @@ pub struct Options {
     pub loglevel: LevelFilter,
     /// Which virtualization.
     pub vendor: Choice,
+    /// What the CPU does of virtual APICs.
+    pub apic: Assist,
     /// Stop after a failure.
     pub noreboot: bool,
 }
@@ -84,6 +92,7 @@ impl Default for Options {
             console: Console { port: Some(0x3f8), baud: 115_200 },
             loglevel: LevelFilter::Info,
             vendor: Choice::Auto,
+            apic: Assist::DEFAULT,
             noreboot: false,
         }
     }
@@ -156,6 +165,7 @@ impl Options {
             "console" => self.console = console(value)?,
             "loglevel" => self.loglevel = value.parse().ok()?,
             "vendor" => self.vendor = Choice::parse(value)?,
+            "apic" => self.apic = Assist::parse(value)?,
             "noreboot" if value.is_empty() => self.noreboot = true,
             _ => return None,
         }
@@ -177,7 +187,8 @@ mod tests {
     #[test]
     fn values_are_taken() {
         let (o, p) = parse(
-            "dom0_mem=768M dom0_max_vcpus=2 console=com2,9600 loglevel=debug vendor=auto noreboot",
+            "dom0_mem=768M dom0_max_vcpus=2 console=com2,9600 loglevel=debug vendor=auto \
+             apic=none noreboot",
         );
         assert!(p.is_empty(), "{p:?}");
         assert_eq!(o.dom0_mem, Some(768 << 20));
@@ -186,6 +197,7 @@ mod tests {
         assert_eq!(o.console.baud, 9600);
         assert_eq!(o.loglevel, LevelFilter::Debug);
         assert_eq!(o.vendor, Choice::Auto);
+        assert_eq!(o.apic, Assist::NONE);
         assert!(o.noreboot);
     }
 
@@ -206,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn the_text_tells_the_defaults() {
+        let text = |name: &str| OPTIONS.iter().find(|o| o.name == name).map_or("", |o| o.doc);
+        let wanted = std::format!("(default: {})", Assist::DEFAULT);
+        assert!(text("apic").ends_with(&wanted), "{wanted}");
+    }
+
+    #[test]
     fn every_option_of_the_table_is_known_to_the_parser() {
         for info in OPTIONS {
             let value = match info.name {
@@ -214,6 +233,7 @@ mod tests {
                 "console" => "none",
                 "loglevel" => "warn",
                 "vendor" => "auto",
+                "apic" => "tpr",
                 _ => "",
             };
             assert!(Options::default().set(info.name, value).is_some(), "{}", info.name);

@@ -56,13 +56,14 @@ pub fn start(boot: &'static BootInfo) -> ! {
         give_up("an option of its command line is malformed");
     }
 
-    let vendor = match vcpu::probe(options.vendor) {
+    let vendor = match vcpu::probe(options.vendor, options.apic) {
         Ok(vendor) => *VENDOR.call_once(|| vendor),
         Err(why) => give_up(why),
     };
     let cpus = boot::start_cpus(other_cpu);
     per_cpu::init();
-    log::info!("{cpus} CPUs, {vendor:?}, TSC {} kHz", time::khz());
+    let apic = vcpu::assist();
+    log::info!("{cpus} CPUs, {vendor:?}, TSC {} kHz, APIC parts: {apic}", time::khz());
     if let Err(why) = vcpu::enable_cpu() {
         give_up(why);
     }

@@ -8,6 +8,9 @@ use hv_hal::exit::Exit;
 use hv_hal::{cpu, time};
 use zerocopy::FromZeros;
 
+/// MSR of the virtual APIC's EOI register.
+const END_OF_INTERRUPT: u64 = 0x80b;
+
 /// tsc, rip, cause << 32 | cpu, detail.
 type Entry = [AtomicU64; 4];
 
@@ -26,6 +29,8 @@ fn classify(exit: &Exit) -> (usize, u64) {
         Exit::Cpuid => (2, 0),
         Exit::ReadMsr(index) => (3, index.into()),
         Exit::WriteMsr(index, _) => (4, index.into()),
+        // It took the place of a write to the register.
+        Exit::EndOfInterrupt(_) => (4, END_OF_INTERRUPT),
         Exit::Halt => (5, 0),
         Exit::Port(access) => (
             6,

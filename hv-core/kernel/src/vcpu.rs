@@ -3,15 +3,17 @@
 //! that is held while it runs), and what others may post to it.
 
 use crate::event::Ring;
-use crate::lapic::{Bits256, Lapic};
+use crate::lapic::{self, Bits256, Lapic};
 use crate::trace::Trace;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use hv_abi::event::PRIORITIES;
 use hv_abi::vcpu::run_state;
 use hv_abi::{DOM_CONTROL, DomainId};
 use hv_hal::addr::CpuId;
+use hv_hal::assist::Assist;
 use hv_hal::cpu;
 use hv_hal::exit::Role;
+use hv_hal::mailbox::Mailbox;
 use hv_hal::stage2::{Stage2, TableFrames};
 use hv_hal::vcpu::HwVcpu;
 use spin::{Mutex, Once};
@@ -30,6 +32,41 @@ pub struct Core {
     pub waits_for_sipi: bool,
     /// Translations older than this flush generation may be cached.
     pub flushed: u64,
+    /// What the CPU does of `lapic`.
+    pub assist: Assist,
+}
+
+impl Core {
+    /// There is an interrupt that its priority lets through.
+    pub fn is_due(&self) -> bool {
+        if self.assist.delivery {
+            self.hw.wakes()
+        } else {
+            self.lapic.deliverable(self.hw.tpr()).is_some()
+        }
+    }
+
+    /// Makes the guest read what a register now holds; see
+    /// [`HwVcpu::show`].
+    pub fn show(&mut self, msr: u32) {
+        if self.assist.registers {
+            self.lapic.show(msr, &mut |register, value| self.hw.show(register, value));
+        }
+    }
+
+    /// State after INIT.
+    pub fn reset(&mut self) {
+        self.hw.reset();
+        self.lapic.reset();
+        self.show_all();
+    }
+
+    /// Shows every register.
+    fn show_all(&mut self) {
+        for msr in lapic::MSR_FIRST..=lapic::MSR_LAST {
+            self.show(msr);
+        }
+    }
 }
 
 /// Bits of [`Vcpu::signals`]: INIT, NMI, SIPI with its vector in bits 15:8.
@@ -68,7 +105,7 @@ pub struct Vcpu {
     pub apic_id: u32,
     core: Mutex<Option<Core>>,
     /// Interrupt vectors for it that its APIC has not taken yet.
-    pub posted: [AtomicU64; 4],
+    pub posted: Mailbox,
     /// Vectors whose physical interrupt is level-triggered and unacknowledged.
     pub level: [AtomicU64; 4],
     /// INIT, SIPI, NMI for it.
@@ -96,24 +133,28 @@ impl Vcpu {
     pub fn new(role: Role, domain: DomainId, index: u32, stage2: &Stage2) -> Option<Self> {
         let mut tables = crate::memory::TablesOf(domain);
         let hw = HwVcpu::new(role, stage2, &mut tables)?;
+        let assist = hv_hal::vcpu::assist();
         let (apic_id, affinity) = if domain == DOM_CONTROL {
             (cpu::apic_id(CpuId(index)), 1u64 << (index & 63))
         } else {
             (index, u64::MAX)
         };
+        let mut core = Core {
+            hw,
+            lapic: Lapic::new(apic_id, index == 0),
+            halted: false,
+            waits_for_any: false,
+            waits_for_sipi: true,
+            flushed: 0,
+            assist,
+        };
+        core.show_all();
         Some(Self {
             domain,
             index,
             apic_id,
-            core: Mutex::new(Some(Core {
-                hw,
-                lapic: Lapic::new(apic_id, index == 0),
-                halted: false,
-                waits_for_any: false,
-                waits_for_sipi: true,
-                flushed: 0,
-            })),
-            posted: [const { AtomicU64::new(0) }; 4],
+            core: Mutex::new(Some(core)),
+            posted: Mailbox::new(),
             level: [const { AtomicU64::new(0) }; 4],
             signals: AtomicU32::new(0),
             upcall: AtomicU8::new(0),
@@ -189,10 +230,12 @@ impl Vcpu {
     /// Posts an interrupt; the caller then notifies the scheduler. True when
     /// it was not posted already.
     pub fn post(&self, vector: u8) -> bool {
-        let bit = 1u64 << (vector & 63);
-        self.posted
-            .get(usize::from(vector >> 6))
-            .is_some_and(|word| word.fetch_or(bit, Ordering::SeqCst) & bit == 0)
+        self.posted.post(vector)
+    }
+
+    /// Vectors whose end the hardware's interrupt controller waits for.
+    pub fn levels(&self) -> [u64; 4] {
+        core::array::from_fn(|i| self.level.get(i).map_or(0, |w| w.load(Ordering::SeqCst)))
     }
 
     /// Marks a vector as level-triggered until it is acknowledged.
@@ -212,20 +255,11 @@ impl Vcpu {
 
     /// Takes all posted vectors.
     pub fn take_posted(&self) -> Bits256 {
-        let mut bits = Bits256::default();
-        for (into, from) in bits.0.iter_mut().zip(&self.posted) {
-            // A plain look first: mostly there is nothing, and an exchange
-            // is a locked instruction.
-            if from.load(Ordering::SeqCst) != 0 {
-                *into = from.swap(0, Ordering::SeqCst);
-            }
-        }
-        bits
+        Bits256(self.posted.take())
     }
 
     /// Something was posted or signalled.
     pub fn has_news(&self) -> bool {
-        self.signals.load(Ordering::SeqCst) != 0
-            || self.posted.iter().any(|w| w.load(Ordering::SeqCst) != 0)
+        self.signals.load(Ordering::SeqCst) != 0 || !self.posted.is_empty()
     }
 }

@@ -5,6 +5,7 @@
 use crate::domain::{Stop, run, table};
 use crate::event;
 use crate::exit;
+use crate::lapic::Bits256;
 use crate::logging;
 use crate::outcome::Outcome;
 use crate::per_cpu::{self, PerCpu};
@@ -65,6 +66,9 @@ fn run_one(handle: &Handle, cpu: &PerCpu) {
             Some(core) => {
                 cpu.set_running(Some(vcpu.domain));
                 core.hw.load();
+                if core.assist.posting {
+                    core.hw.receive(&vcpu.posted);
+                }
                 let leave = stay(handle, vcpu, core, cpu);
                 core.hw.unload();
                 cpu.set_running(None);
@@ -159,15 +163,20 @@ fn before_entry(handle: &Handle, vcpu: &Vcpu, core: &mut Core) -> Option<Leave> 
     }
     core.lapic.accept(vcpu.take_posted());
     core.lapic.poll_timer(time::now());
+    if core.assist.delivery {
+        hand_over(vcpu, core);
+    }
     if core.halted {
         let open = core.waits_for_any || core.hw.rflags() >> 9 & 1 == 1;
-        let due = open && core.lapic.deliverable(core.hw.tpr()).is_some();
+        let due = open && core.is_due();
         if !due && !core.hw.pending() {
             return Some(Leave::Wait(core.lapic.deadline().unwrap_or(NEVER)));
         }
         core.halted = false;
     }
-    offer_interrupt(core);
+    if !core.assist.delivery {
+        offer_interrupt(core);
+    }
     let generation = handle.domain.memory.flush.load(Ordering::SeqCst);
     if core.flushed != generation {
         core.flushed = generation;
@@ -176,10 +185,24 @@ fn before_entry(handle: &Handle, vcpu: &Vcpu, core: &mut Core) -> Option<Leave> 
     None
 }
 
+/// Gives pending interrupts to the CPU, which delivers them by itself.
+fn hand_over(vcpu: &Vcpu, core: &mut Core) {
+    let vectors = core.lapic.hand_over();
+    if vectors != Bits256::default() {
+        // A mark is there before its vector is posted.
+        core.hw.watch_ends(vcpu.levels());
+        core.hw.request(vectors.0);
+    }
+}
+
 /// Puts the most urgent interrupt in, or asks to hear when it can be.
 fn offer_interrupt(core: &mut Core) {
-    let Some(vector) = core.lapic.deliverable(core.hw.tpr()) else {
-        core.hw.want_window(false);
+    let tpr = core.hw.tpr();
+    let Some(vector) = core.lapic.deliverable(tpr) else {
+        match core.lapic.held_back(tpr) {
+            Some(class) => core.hw.want_priority(class),
+            None => core.hw.want_window(false),
+        }
         return;
     };
     if core.hw.interruptible() {
@@ -196,8 +219,7 @@ fn offer_interrupt(core: &mut Core) {
 fn take_signals(vcpu: &Vcpu, core: &mut Core) {
     let signals = vcpu.signals.swap(0, Ordering::SeqCst);
     if signals & signal::INIT != 0 {
-        core.hw.reset();
-        core.lapic.reset();
+        core.reset();
         core.halted = false;
         core.waits_for_sipi = true;
     }

@@ -24,6 +24,11 @@ pub fn kick(cpu: CpuId) {
     with(|m| m.kicks.push(cpu.0));
 }
 
+/// Notes that the CPU was poked.
+pub fn poke(cpu: CpuId) {
+    with(|m| m.pokes.push(cpu.0));
+}
+
 /// Lets the clock pass to the armed deadline.
 pub fn idle() {
     with(|m| {

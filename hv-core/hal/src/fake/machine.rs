@@ -2,6 +2,7 @@
 //! The state of the scripted machine, one for each test thread; only its
 //! memory is common to the process.
 
+use crate::assist::Assist;
 use core::cell::RefCell;
 use std::boxed::Box;
 use std::collections::VecDeque;
@@ -21,6 +22,10 @@ pub struct Machine {
     pub armed: Option<u64>,
     /// CPUs that were kicked, in order.
     pub kicks: Vec<u32>,
+    /// CPUs that were poked, in order.
+    pub pokes: Vec<u32>,
+    /// What the CPUs do of virtual APICs.
+    pub assist: Assist,
     /// Physical interrupts that wait to be drained: vector, level.
     pub interrupts: VecDeque<(u8, bool)>,
     /// Level vectors that were acknowledged.
@@ -45,6 +50,8 @@ impl Machine {
             now: 1_000_000,
             armed: None,
             kicks: Vec::new(),
+            pokes: Vec::new(),
+            assist: Assist { tpr: true, ..Assist::NONE },
             interrupts: VecDeque::new(),
             ended: Vec::new(),
             serial: String::new(),

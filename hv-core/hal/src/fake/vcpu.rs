@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! vCPUs that play back a script of exits and keep what is put into them.
 
+use crate::assist::Assist;
 use crate::exit::{Choice, Event, Exit, Role, Vendor};
+use crate::mailbox::Mailbox;
 use crate::stage2::{Format, Stage2, TableFrames};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use hv_abi::vcpu::VcpuContext;
 
 /// Always finds AMD-V.
-pub fn probe(choice: Choice) -> Result<Vendor, &'static str> {
+pub fn probe(choice: Choice, _want: Assist) -> Result<Vendor, &'static str> {
     match choice {
         Choice::Vmx => Err("the scripted machine has no VT-x"),
         _ => Ok(Vendor::Svm),
@@ -18,6 +20,11 @@ pub fn probe(choice: Choice) -> Result<Vendor, &'static str> {
 /// Nothing to do.
 pub fn enable_cpu() -> Result<(), &'static str> {
     Ok(())
+}
+
+/// As the test set it.
+pub fn assist() -> Assist {
+    super::machine::with(|m| m.assist)
 }
 
 /// XCR0 bits that a vCPU may set: x87 and SSE.
@@ -46,6 +53,14 @@ pub struct HwVcpu {
     pub open: bool,
     /// A window was asked for.
     pub window: bool,
+    /// A fall of the priority below this class was asked for.
+    pub priority: u8,
+    /// Vectors made pending, for the CPU to deliver.
+    pub requested: [u64; 4],
+    /// Vectors whose end is to be told.
+    pub ends: [u64; 4],
+    /// What the guest reads from APIC registers.
+    pub shown: Vec<(u32, u64)>,
     /// Task priority.
     pub tpr: u8,
     /// Flushes asked for.
@@ -143,8 +158,36 @@ impl HwVcpu {
 
     /// Keeps the wish.
     pub fn want_window(&mut self, on: bool) {
-        self.window = on;
+        (self.window, self.priority) = (on, 0);
     }
+
+    /// Keeps the wish.
+    pub fn want_priority(&mut self, class: u8) {
+        (self.window, self.priority) = (false, class);
+    }
+
+    /// Keeps it.
+    pub fn show(&mut self, register: u32, value: u64) {
+        self.shown.push((register, value));
+    }
+
+    /// Adds them to the pending ones.
+    pub fn request(&mut self, vectors: [u64; 4]) {
+        self.requested.iter_mut().zip(vectors).for_each(|(all, new)| *all |= new);
+    }
+
+    /// Something is pending, whatever its priority.
+    pub fn wakes(&self) -> bool {
+        self.requested != [0; 4]
+    }
+
+    /// Keeps them.
+    pub fn watch_ends(&mut self, vectors: [u64; 4]) {
+        self.ends = vectors;
+    }
+
+    /// Nothing looks into it by itself.
+    pub fn receive(&mut self, _mailbox: &Mailbox) {}
 
     /// Task priority.
     pub fn tpr(&self) -> u8 {

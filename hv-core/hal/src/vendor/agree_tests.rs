@@ -7,7 +7,7 @@ use super::context::tests::{LIMITS, long_mode};
 use super::context::{self, after_init, after_sipi};
 use super::regs::{cr4, dr6, dr7, msr};
 use super::svm::{self, layout::Vmcb};
-use super::vmx::{self, layout::field};
+use super::vmx;
 use hv_abi::vcpu::VcpuContext;
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -74,18 +74,16 @@ fn through_svm(c: &VcpuContext) -> VcpuContext {
 fn through_vmx(c: &VcpuContext) -> VcpuContext {
     let owned =
         &vmx::state::Owned { cr0_fixed: 1 << 5, cr4_fixed: cr4::VMXE, cr4_allowed: LIMITS.cr4 };
-    let mut fields = BTreeMap::from([
-        (field::PRIMARY, 1 << 31),
-        (field::SECONDARY, 1 << 1 | 1 << 7),
-        (field::EPTP, vmx::layout::EPTP_FORM),
-        (field::LINK, u64::MAX),
-    ]);
+    let mut fields = BTreeMap::new();
     vmx::state::store(c, owned, 0, &mut |field, value| {
         fields.insert(field, value);
     });
+    let fields = vmx::check::tests::around(fields);
     let read = |field| fields.get(&field).copied().unwrap_or(0);
-    let cpu = vmx::check::Cpu { owned, limits: &LIMITS };
-    assert_eq!(vmx::check::check(&cpu, &read), Ok(()), "{c:x?}");
+    let capabilities = &vmx::controls::tests::recent();
+    let cpu = vmx::check::Cpu { capabilities, limits: &LIMITS };
+    let snapshot = vmx::check::Snapshot { read: &read, tpr: 0 };
+    assert_eq!(vmx::check::check(&cpu, &snapshot), Ok(()), "{c:x?}");
     let mut back = vmx::state::load(owned, &read);
     // What software switches.
     back.cr2 = c.cr2;

@@ -117,6 +117,12 @@ pub fn kick(cpu: CpuId) {
     apic::send(apic_id(cpu), u32::from(irq::KICK));
 }
 
+/// Makes a CPU in guest mode look into its vCPU's mailbox, without an exit.
+/// On one that is not, nothing happens.
+pub fn poke(cpu: CpuId) {
+    apic::send(apic_id(cpu), u32::from(irq::POSTED));
+}
+
 /// Waits for an interrupt and takes it.
 pub fn idle() {
     interrupts::enable_and_hlt();

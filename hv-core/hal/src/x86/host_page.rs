@@ -5,7 +5,7 @@
 // UNSAFETY: allocates by layout and makes a slice of what it got.
 #![allow(unsafe_code)]
 
-use super::{mem, paging};
+use super::mem;
 use alloc::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
 const PAGE: usize = hv_abi::PAGE_SIZE as usize;
@@ -31,11 +31,9 @@ impl HostPages {
         Self { bytes }
     }
 
-    /// Machine address of the first byte. The heap lies in the image or in
-    /// the direct map, and each is one piece of machine memory.
+    /// Machine address of the first byte.
     pub fn address(&self) -> u64 {
-        let at = self.bytes.as_ptr() as u64;
-        if at >= paging::IMAGE_OFFSET { at - paging::IMAGE_OFFSET } else { at - mem::DIRECT_MAP }
+        self.bytes.first().map_or(0, mem::machine_address)
     }
 
     /// The content. What the CPU reads changes under it, as is intended.

@@ -19,6 +19,9 @@ pub(super) const TIMER: u8 = 0xf0;
 pub(super) const KICK: u8 = 0xf1;
 /// Stand still: another CPU reports a fatal error.
 pub(super) const STOP: u8 = 0xf2;
+/// Look into the mailbox of the vCPU that runs: the CPU itself does, if it is
+/// in guest mode and has been told to.
+pub(super) const POSTED: u8 = 0xf3;
 /// The APIC took an interrupt back; no acknowledgement.
 pub(super) const SPURIOUS: u8 = 0xff;
 
@@ -44,7 +47,7 @@ pub(crate) fn handle(vector: u8) {
             apic::eoi();
             time::fired();
         }
-        KICK => apic::eoi(),
+        KICK | POSTED => apic::eoi(),
         STOP => fault::stop(),
         0x20..=0xef => record(vector),
         // Spurious, and vectors nobody uses.

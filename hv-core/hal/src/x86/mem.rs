@@ -42,6 +42,17 @@ pub(crate) fn pointer(first: Frame, pages: u64) -> *mut u8 {
     (DIRECT_MAP + first.address()) as *mut u8
 }
 
+/// The machine address of an object of the core: the heap lies in the image or
+/// in the direct map, and each is one piece of machine memory.
+pub(crate) fn machine_address<T>(object: &T) -> u64 {
+    let at = &raw const *object as u64;
+    if at >= super::paging::IMAGE_OFFSET {
+        at - super::paging::IMAGE_OFFSET
+    } else {
+        at - DIRECT_MAP
+    }
+}
+
 /// The address of a byte range within one page.
 fn within(frame: Frame, offset: usize, len: usize) -> *mut u8 {
     let end = offset.checked_add(len);

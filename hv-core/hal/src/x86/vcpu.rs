@@ -7,6 +7,8 @@
 //! While it is loaded no other CPU may touch it; unloaded, whoever has it
 //! `&mut` may, from any CPU. Physical interrupts are let in only by an entry
 //! that returns [`Exit::Interrupt`].
+//!
+//! Length: the door is one list, each entry with what it promises.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +17,9 @@ use spin::Once;
 use super::svm::{self, SvmVcpu};
 use super::vmx::{self, VmxVcpu};
 use super::{barrier, cpu, xstate};
+use crate::assist::Assist;
 use crate::exit::{Choice, Event, Exit, Role, Vendor};
+use crate::mailbox::Mailbox;
 use crate::stage2::{Format, Stage2, TableFrames};
 use crate::vendor::context::{self, Limits};
 use crate::vendor::regs::{cr4, efer, msr};
@@ -43,6 +47,15 @@ pub(super) trait VendorVcpu: Sized {
     fn want_priority(&mut self, class: u8);
     fn tpr(&self) -> u8;
     fn set_tpr(&mut self, tpr: u8);
+    // A vendor without such parts is never asked for them ([`assist`]).
+    fn show(&mut self, _register: u32, _value: u64) {}
+    fn reset_apic(&mut self) {}
+    fn request(&mut self, _vectors: [u64; 4]) {}
+    fn wakes(&self) -> bool {
+        false
+    }
+    fn watch_ends(&mut self, _vectors: [u64; 4]) {}
+    fn receive(&mut self, _mailbox: &Mailbox) {}
     fn context(&self) -> VcpuContext;
     /// The context has passed [`context::check`].
     fn put(&mut self, context: &VcpuContext);
@@ -58,8 +71,8 @@ pub(super) trait VendorVcpu: Sized {
 static VENDOR: Once<Vendor> = Once::new();
 
 /// Chooses how vCPUs run, on the boot CPU; or says why there is no way, and
-/// the remedy.
-pub fn probe(choice: Choice) -> Result<Vendor, &'static str> {
+/// the remedy. `want`: what the CPU shall do of virtual APICs, where it can.
+pub fn probe(choice: Choice, want: Assist) -> Result<Vendor, &'static str> {
     let vendor = match choice {
         Choice::Svm => Vendor::Svm,
         Choice::Vmx => Vendor::Vmx,
@@ -72,7 +85,7 @@ pub fn probe(choice: Choice) -> Result<Vendor, &'static str> {
     };
     match vendor {
         Vendor::Svm => svm::probe()?,
-        Vendor::Vmx => vmx::probe()?,
+        Vendor::Vmx => vmx::probe(want)?,
     }
     let vendor = *VENDOR.call_once(|| vendor);
     hide_console();
@@ -86,6 +99,16 @@ pub fn enable_cpu() -> Result<(), &'static str> {
         Some(Vendor::Svm) => svm::enable_cpu(),
         Some(Vendor::Vmx) => vmx::enable_cpu(),
         None => Err("no vendor was chosen yet"),
+    }
+}
+
+/// What the CPUs do of virtual APICs; after [`probe`].
+pub fn assist() -> Assist {
+    match VENDOR.get() {
+        // V_TPR can't be switched off; AVIC is not used.
+        Some(Vendor::Svm) => Assist { tpr: true, ..Assist::NONE },
+        Some(Vendor::Vmx) => vmx::assist(),
+        None => Assist::NONE,
     }
 }
 
@@ -291,9 +314,9 @@ impl HwVcpu {
         vendor!(mut self, v => v.want_window(on));
     }
 
-    /// Asks for one [`Exit::Window`] as soon as the guest's TPR has fallen
-    /// below this priority class (a vector's bits 7:4); 0 takes that back.
-    /// It replaces [`want_window`](Self::want_window), and is replaced by it.
+    /// Asks to come back as soon as the guest's TPR has fallen below this
+    /// priority class (a vector's bits 7:4); 0 takes that back. It replaces
+    /// [`want_window`](Self::want_window), and is replaced by it.
     pub fn want_priority(&mut self, class: u8) {
         vendor!(mut self, v => v.want_priority(class & 0xf));
     }
@@ -306,6 +329,37 @@ impl HwVcpu {
     /// Sets the class.
     pub fn set_tpr(&mut self, tpr: u8) {
         vendor!(mut self, v => v.set_tpr(tpr));
+    }
+
+    /// With [`Assist::registers`]: what the guest reads from the register of
+    /// this x2APIC number from now on. Not for those that the CPU keeps itself.
+    pub fn show(&mut self, register: u32, value: u64) {
+        vendor!(mut self, v => v.show(register, value));
+    }
+
+    /// With [`Assist::delivery`]: makes these vectors pending. The CPU puts
+    /// them in by their priority, so [`inject`](Self::inject) gets no interrupt.
+    pub fn request(&mut self, vectors: [u64; 4]) {
+        vendor!(mut self, v => v.request(vectors));
+    }
+
+    /// With [`Assist::delivery`]: a pending vector has a priority that the
+    /// guest would take.
+    pub fn wakes(&self) -> bool {
+        vendor!(self, v => v.wakes())
+    }
+
+    /// With [`Assist::delivery`]: acknowledging one of these vectors gives an
+    /// [`Exit::EndOfInterrupt`].
+    pub fn watch_ends(&mut self, vectors: [u64; 4]) {
+        vendor!(mut self, v => v.watch_ends(vectors));
+    }
+
+    /// With [`Assist::posting`]: while it runs, the CPU takes what is in this
+    /// mailbox when it is poked ([`cpu::poke`]). The mailbox lives as long as
+    /// the vCPU runs.
+    pub fn receive(&mut self, mailbox: &Mailbox) {
+        vendor!(mut self, v => v.receive(mailbox));
     }
 
     /// All registers. `online` is 1: only the kernel crate knows better.
@@ -333,6 +387,7 @@ impl HwVcpu {
     pub fn reset(&mut self) {
         vendor!(mut self, v => v.xstate().reset());
         self.put(&context::after_init(signature()));
+        vendor!(mut self, v => v.reset_apic());
         self.set_tpr(0);
         self.flush();
     }

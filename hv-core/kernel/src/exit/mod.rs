@@ -38,6 +38,10 @@ pub fn handle(handle: &Handle, vcpu: &Vcpu, core: &mut Core, exit: Exit) -> Outc
             core.hw.inject(Event::Exception(vector, error));
             Outcome::Resume
         }
+        Exit::EndOfInterrupt(vector) => {
+            msr::ended(handle, vcpu, vector);
+            Outcome::Resume
+        }
         Exit::Pause => Outcome::Yield,
         Exit::Xsetbv(index, value) => {
             if index == 0 && core.hw.cpl() == 0 && core.hw.set_xcr0(value) {

@@ -60,7 +60,9 @@ pub fn write(handle: &Handle, vcpu: &Vcpu, core: &mut Core, index: u32, value: u
         }
         MSR_FIRST..=MSR_LAST => {
             let action = core.lapic.write(index, value, time::now());
-            act(handle, vcpu, core, action)
+            let done = act(handle, vcpu, core, action);
+            core.show(index);
+            done
         }
         _ => core.hw.set_msr(index, value) || inert::dropped(index, handle.domain.is_control()),
     };
@@ -84,11 +86,15 @@ fn act(handle: &Handle, vcpu: &Vcpu, core: &mut Core, action: Action) -> bool {
         Action::Fault => return false,
         Action::Priority(tpr) => core.hw.set_tpr(tpr),
         Action::Send(icr) => ipi::send(handle, vcpu, icr),
-        Action::Ended(vector) => {
-            if handle.domain.is_control() && vcpu.take_level(vector) {
-                irq::end_level(vector);
-            }
-        }
+        Action::Ended(vector) => ended(handle, vcpu, vector),
     }
     true
+}
+
+/// A vector was acknowledged: a level-triggered one of a device may come
+/// again.
+pub fn ended(handle: &Handle, vcpu: &Vcpu, vector: u8) {
+    if handle.domain.is_control() && vcpu.take_level(vector) {
+        irq::end_level(vector);
+    }
 }

@@ -74,7 +74,14 @@ pub fn notify(domain: &Arc<Domain>, index: usize) {
         run_state::RUNNING => {
             let cpu = vcpu.last_cpu();
             if cpu != cpu::current() {
-                cpu::kick(cpu);
+                // The CPU itself takes interrupts; for anything else the
+                // vCPU has to come out.
+                let only_posted = vcpu.signals.load(Ordering::SeqCst) == 0;
+                if only_posted && hv_hal::vcpu::assist().posting {
+                    cpu::poke(cpu);
+                } else {
+                    cpu::kick(cpu);
+                }
             }
         }
         run_state::BLOCKED => wake(domain, index, run_state::BLOCKED),

@@ -25,6 +25,34 @@ fn priorities_hold_back_and_release() {
 }
 
 #[test]
+fn only_the_task_priority_holds_back() {
+    let mut apic = Lapic::new(0, true);
+    let mut bits = Bits256::default();
+    bits.set(0x52);
+    apic.accept(bits);
+    assert_eq!(apic.held_back(0x50), Some(5));
+    assert_eq!(apic.held_back(0xf0), Some(5));
+    assert_eq!(apic.held_back(0x40), None, "it is deliverable");
+    bits.set(0x5f);
+    apic.delivered(0x5f);
+    assert_eq!(apic.held_back(0x50), None, "one in service holds it back");
+}
+
+#[test]
+fn what_is_shown_changes_only_by_writes() {
+    let mut apic = Lapic::new(3, false);
+    let mut shown = std::vec::Vec::new();
+    (0x800..0x900).for_each(|msr| apic.show(msr, &mut |n, value| shown.push((n, value))));
+    let registers: std::vec::Vec<u32> = shown.iter().map(|s| s.0).collect();
+    let all =
+        [0x02, 0x03, 0x0d, 0x0f, 0x28, 0x2f, 0x30, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x3e];
+    assert_eq!(registers, all);
+    assert!(shown.contains(&(0x02, 3)));
+    assert_eq!(apic.write(0x832, 0x400ec, 0), Action::None);
+    apic.show(0x832, &mut |n, value| assert_eq!((n, value), (0x32, 0x400ec)));
+}
+
+#[test]
 fn the_timer_fires_in_each_mode() {
     let mut apic = Lapic::new(0, true);
     // TSC deadline.

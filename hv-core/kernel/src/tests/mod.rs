@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests of the kernel crate as a whole, over the scripted machine.
 
+mod delivery;
 mod domains;
 mod events;
 mod lapic;

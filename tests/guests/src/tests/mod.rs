@@ -73,6 +73,7 @@ tests! {
     cpuid_policy
     msr_policy
     apic_registers
+    task_priority
     control_registers
     control_registers_refused
     xsetbv_policy

@@ -12,6 +12,8 @@ pub enum Meaning {
     Exit(Exit),
     /// The guest is about to leave its NMI handler.
     Iret,
+    /// The guest is about to change its priority.
+    Priority,
     /// The CPU refused the block.
     Invalid,
 }
@@ -56,6 +58,7 @@ pub fn decode(vmcb: &Vmcb, rcx: u64, rdx: u64, next_rip: bool) -> (Meaning, Opti
         exit::MWAIT | exit::MWAIT_ARMED => (Exit::Refused("MWAIT"), 3),
         exit::RDPRU => (Exit::Refused("RDPRU"), 3),
         exit::IRET => return (Meaning::Iret, None),
+        exit::CR8_WRITE => return (Meaning::Priority, None),
         code if code as u32 == exit::INVALID => return (Meaning::Invalid, None),
         code => (Exit::Unknown(code), 0),
     };

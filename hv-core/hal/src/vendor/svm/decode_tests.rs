@@ -73,6 +73,7 @@ fn refusals_and_strangers() {
     assert_eq!(run(0xffff_ffff, 0, 0).0, Meaning::Invalid, "as QEMU 7.2 stores it");
     assert_eq!(run(0x90, 0, 0).0, Meaning::Exit(Exit::Unknown(0x90)));
     assert_eq!(run(0x74, 0, 0).0, Meaning::Iret);
+    assert_eq!(run(0x18, 0, 0), (Meaning::Priority, None));
 }
 
 #[test]

@@ -128,6 +128,9 @@ const _: () = assert!(offset_of!(Save, rip) == 0x178 && offset_of!(Save, rsp) ==
 const _: () = assert!(offset_of!(Save, rax) == 0x1f8 && offset_of!(Save, cr2) == 0x240);
 const _: () = assert!(offset_of!(Save, g_pat) == 0x268 && offset_of!(Save, exception_to) == 0x290);
 
+/// Intercepts at offset 0x00 (table B-1): writes of CR8.
+pub const CR8_WRITE: u32 = 1 << 24;
+
 /// Intercepts at offset 0x0c (table B-1).
 pub mod misc1 {
     pub const INTR: u32 = 1 << 0;
@@ -217,6 +220,7 @@ pub mod event {
 
 /// Exit codes (appendix C).
 pub mod exit {
+    pub const CR8_WRITE: u64 = 0x18;
     pub const EXCEPTION: u64 = 0x40;
     pub const INTR: u64 = 0x60;
     pub const NMI: u64 = 0x61;

@@ -4,6 +4,7 @@
 //! what the CPU insists on.
 
 use super::layout::{entry, exit, pin, primary, secondary};
+use crate::assist::Assist;
 
 /// What the capability MSRs hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,15 +18,24 @@ pub struct Capabilities {
     pub secondary: u64,
     /// IA32_VMX_EPT_VPID_CAP; 0 where there is neither.
     pub ept_vpid: u64,
+    /// IA32_VMX_MISC (A.6).
+    pub misc: u64,
+    /// Bits of CR0 and CR4 that must be 1, and those that may (A.7, A.8).
+    pub cr0_fixed0: u64,
+    pub cr0_fixed1: u64,
+    pub cr4_fixed0: u64,
+    pub cr4_fixed1: u64,
 }
 
 /// IA32_VMX_EPT_VPID_CAP (A.10).
 pub mod ept_vpid {
     pub const WALK_4: u64 = 1 << 6;
+    pub const UNCACHED: u64 = 1 << 8;
     pub const WRITE_BACK: u64 = 1 << 14;
     pub const LARGE_2M: u64 = 1 << 16;
     pub const LARGE_1G: u64 = 1 << 17;
     pub const INVEPT: u64 = 1 << 20;
+    pub const DIRTY: u64 = 1 << 21;
     pub const INVEPT_SINGLE: u64 = 1 << 25;
     pub const INVEPT_ALL: u64 = 1 << 26;
     pub const INVVPID: u64 = 1 << 32;
@@ -42,8 +52,10 @@ pub struct Controls {
     pub entry: u32,
     /// TLB entries are tagged.
     pub vpid: bool,
-    /// CR8 needs no exit.
-    pub tpr_shadow: bool,
+    /// What the CPU does of the virtual APIC.
+    pub assist: Assist,
+    /// An exit for an external interrupt has taken it from the APIC.
+    pub acknowledges: bool,
     /// A control domain may flush caches without an exit, if this is cleared.
     pub wbinvd: bool,
     /// INVEPT knows one context (else all).
@@ -67,12 +79,30 @@ fn settle(capability: u64, need: u32, want: u32) -> Option<u32> {
     (need & !may == 0).then_some((need | want) & may | must)
 }
 
-/// Chooses, or says what is missing.
-pub fn choose(c: &Capabilities) -> Result<Controls, &'static str> {
+/// What the CPU can do of the virtual APIC (25.6.2, 25.6.8, chapter 30), of
+/// what is wanted. Each part needs those before it: the kernel crate looks for
+/// pending and serviced interrupts in one place only.
+fn assist(c: &Capabilities, want: Assist) -> Assist {
+    let may = |capability: u64, bits: u32| (capability >> 32) as u32 & bits == bits;
+    let tpr = want.tpr && may(c.primary, primary::TPR_SHADOW);
+    let registers = secondary::X2APIC | secondary::APIC_REGISTERS;
+    let registers = want.registers && tpr && may(c.secondary, registers);
+    let delivery = want.delivery && registers && may(c.secondary, secondary::DELIVERY);
+    let posting =
+        want.posting && delivery && may(c.pin, pin::POSTED) && may(c.exit, exit::ACKNOWLEDGE);
+    Assist { tpr, registers, delivery, posting }
+}
+
+/// Chooses, or says what is missing. `want`: what the CPU shall do of the
+/// virtual APIC, where it can.
+pub fn choose(c: &Capabilities, want: Assist) -> Result<Controls, &'static str> {
+    let assist = assist(c, want);
+    let when = |on: bool, bits: u32| if on { bits } else { 0 };
     // Every control below is needed for isolation or by the rest of the hal,
     // except those in `want`.
     let need = pin::EXTERNAL_INTERRUPT | pin::NMI | pin::VIRTUAL_NMIS;
-    let pin = settle(c.pin, need, pin::TIMER).ok_or(NO_CONTROL)?;
+    let want = pin::TIMER | when(assist.posting, pin::POSTED);
+    let pins = settle(c.pin, need, want).ok_or(NO_CONTROL)?;
     let need = primary::TSC_OFFSET
         | primary::HLT
         | primary::MWAIT
@@ -81,16 +111,16 @@ pub fn choose(c: &Capabilities) -> Result<Controls, &'static str> {
         | primary::MSR_BITMAPS
         | primary::MONITOR
         | primary::SECONDARY;
-    let mut first = settle(c.primary, need, primary::TPR_SHADOW).ok_or(NO_EPT)?;
+    let cr8 = primary::CR8_LOAD | primary::CR8_STORE;
+    let apic = if assist.tpr { primary::TPR_SHADOW } else { cr8 };
+    let first = settle(c.primary, need, apic).ok_or(NO_EPT)?;
     // With EPT the guest owns CR3; only CPUs without TRUE controls insist on
     // exits for it, and those have no EPT.
     if first & (primary::CR3_LOAD | primary::CR3_STORE) != 0 {
         return Err(NO_CONTROL);
     }
-    let tpr_shadow = first & primary::TPR_SHADOW != 0;
-    if !tpr_shadow {
-        let cr8 = primary::CR8_LOAD | primary::CR8_STORE;
-        first = settle(c.primary, need | cr8, 0).ok_or(NO_CONTROL)?;
+    if first & apic != apic {
+        return Err(NO_CONTROL);
     }
     let want = secondary::RDTSCP
         | secondary::VPID
@@ -98,7 +128,9 @@ pub fn choose(c: &Capabilities) -> Result<Controls, &'static str> {
         | secondary::PAUSE_LOOP
         | secondary::INVPCID
         | secondary::ENCLS
-        | secondary::XSAVES;
+        | secondary::XSAVES
+        | when(assist.registers, secondary::X2APIC | secondary::APIC_REGISTERS)
+        | when(assist.delivery, secondary::DELIVERY);
     let mut second = settle(c.secondary, secondary::EPT, want).ok_or(NO_EPT)?;
     second |= settle(c.secondary, secondary::UNRESTRICTED, 0).ok_or(NO_UNRESTRICTED)?;
     let has = |bits: u64| c.ept_vpid & bits == bits;
@@ -111,88 +143,51 @@ pub fn choose(c: &Capabilities) -> Result<Controls, &'static str> {
     if !has(ept_vpid::INVVPID | ept_vpid::INVVPID_ALL) {
         second &= !secondary::VPID;
     }
-    // Interrupts are not acknowledged by an exit: the core takes them through
-    // its own table, as on AMD-V.
     let pat_efer = exit::SAVE_PAT | exit::LOAD_PAT | exit::SAVE_EFER | exit::LOAD_EFER;
     let need = exit::HOST_64 | exit::SAVE_DEBUG | pat_efer;
-    let exit = settle(c.exit, need, 0).ok_or(NO_CONTROL)?;
+    let exits = settle(c.exit, need, exit::ACKNOWLEDGE).ok_or(NO_CONTROL)?;
     let entry = settle(c.entry, entry::LOAD_PAT | entry::LOAD_EFER | entry::LOAD_DEBUG, 0)
         .ok_or(NO_CONTROL)?;
     Ok(Controls {
-        pin,
+        pin: pins,
         primary: first,
         secondary: second,
-        exit,
+        exit: exits,
         entry,
         vpid: second & secondary::VPID != 0,
-        tpr_shadow,
+        assist,
+        acknowledges: exits & exit::ACKNOWLEDGE != 0,
         wbinvd: second & secondary::WBINVD != 0,
         invept_single: has(ept_vpid::INVEPT_SINGLE),
-        timer: pin & pin::TIMER != 0,
+        timer: pins & pin::TIMER != 0,
         large_1g: has(ept_vpid::LARGE_1G),
     })
 }
 
-#[cfg(test)]
-pub mod tests {
-    use super::*;
+/// What IA32_FEATURE_CONTROL says of VMXON (24.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// It may be used.
+    Allows,
+    /// It may be used after this is written: the lock was left open.
+    LeavesOpen(u64),
+    /// It is locked off until the next reset.
+    Forbids,
+}
 
-    /// A CPU of 2017 that insists on the usual default-1 bits.
-    pub fn recent() -> Capabilities {
-        let free = |must: u32| u64::from(u32::MAX) << 32 | u64::from(must);
-        Capabilities {
-            pin: free(0x16),
-            primary: free(0x0400_6172),
-            exit: free(0x3_6dfb),
-            entry: free(0x11fb),
-            secondary: u64::from(u32::MAX) << 32,
-            ept_vpid: u64::MAX,
-        }
-    }
-
-    #[test]
-    fn a_recent_cpu_gives_everything() {
-        let c = choose(&recent()).unwrap();
-        assert!(c.vpid && c.tpr_shadow && c.wbinvd && c.invept_single && c.large_1g);
-        assert_eq!(c.pin & 0x16, 0x16, "what the CPU insists on");
-        assert_eq!(c.primary & primary::CR3_LOAD, 0);
-        assert_eq!(c.entry & entry::GUEST_64, 0, "as the guest's mode needs it");
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let without = |bit: u32| !(u64::from(bit) << 32);
-        let mut c = recent();
-        c.secondary &= without(secondary::EPT);
-        assert_eq!(choose(&c), Err(NO_EPT));
-        let mut c = recent();
-        c.primary &= without(primary::SECONDARY);
-        assert_eq!(choose(&c), Err(NO_EPT));
-        let mut c = recent();
-        c.secondary &= without(secondary::UNRESTRICTED);
-        assert_eq!(choose(&c), Err(NO_UNRESTRICTED));
-        let mut c = recent();
-        c.exit &= without(exit::LOAD_EFER);
-        assert_eq!(choose(&c), Err(NO_CONTROL));
-        let mut c = recent();
-        c.ept_vpid &= !ept_vpid::WALK_4;
-        assert_eq!(choose(&c), Err(NO_EPT_FORM));
-    }
-
-    #[test]
-    fn it_lives_without_conveniences() {
-        let mut c = recent();
-        let plain = secondary::EPT | secondary::UNRESTRICTED;
-        c.secondary = u64::from(plain) << 32;
-        c.primary &= !(u64::from(primary::TPR_SHADOW) << 32);
-        c.ept_vpid &= !(ept_vpid::INVEPT_SINGLE | ept_vpid::LARGE_1G);
-        let c = choose(&c).unwrap();
-        assert_eq!(c.secondary, plain);
-        assert!(!c.vpid && !c.tpr_shadow && !c.invept_single && !c.large_1g);
-        let cr8 = primary::CR8_LOAD | primary::CR8_STORE;
-        assert_eq!(c.primary & cr8, cr8);
-        let mut c = recent();
-        c.ept_vpid &= !ept_vpid::INVVPID_ALL;
-        assert!(!choose(&c).unwrap().vpid);
+/// Judges the register's value; there is none in some virtual machines, and
+/// then no ban either.
+pub fn firmware(feature_control: Option<u64>) -> Firmware {
+    const LOCKED: u64 = 1 << 0;
+    const OUTSIDE_SMX: u64 = 1 << 2;
+    match feature_control {
+        None => Firmware::Allows,
+        Some(value) if value & LOCKED == 0 => Firmware::LeavesOpen(value | LOCKED | OUTSIDE_SMX),
+        Some(value) if value & OUTSIDE_SMX != 0 => Firmware::Allows,
+        Some(_) => Firmware::Forbids,
     }
 }
+
+#[cfg(test)]
+#[path = "controls_tests.rs"]
+pub mod tests;

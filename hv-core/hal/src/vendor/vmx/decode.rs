@@ -59,6 +59,10 @@ pub fn decode(raw: &Raw) -> (Meaning, Option<u64>) {
         reason::TRIPLE_FAULT => (Exit::Shutdown, false),
         reason::INIT | reason::SIPI => (Exit::Handled, false),
         reason::INTERRUPT_WINDOW | reason::TPR => (Exit::Window, false),
+        reason::END_OF_INTERRUPT => (Exit::EndOfInterrupt(raw.qualification as u8), false),
+        // A self-IPI of a vector below 16: the CPU has written it, and it is
+        // no interrupt.
+        reason::APIC_WRITE => (Exit::Handled, false),
         reason::NMI_WINDOW => return (Meaning::NmiWindow, None),
         reason::CPUID => (Exit::Cpuid, true),
         reason::HLT => (Exit::Halt, true),

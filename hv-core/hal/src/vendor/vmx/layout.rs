@@ -7,9 +7,11 @@
 /// Numbers of VMREAD and VMWRITE.
 pub mod field {
     pub const VPID: u32 = 0x0000;
+    pub const POSTED_VECTOR: u32 = 0x0002;
 
     /// ES; CS SS DS FS GS LDTR TR follow, two apart (B.1.2).
     pub const GUEST_SELECTOR: u32 = 0x0800;
+    pub const INTERRUPT_STATUS: u32 = 0x0810;
     /// ES; CS SS DS FS GS follow, two apart; TR at [`HOST_TR`] (B.1.3).
     pub const HOST_SELECTOR: u32 = 0x0c00;
     pub const HOST_TR: u32 = 0x0c0c;
@@ -17,9 +19,22 @@ pub mod field {
     pub const IO_BITMAP_A: u32 = 0x2000;
     pub const IO_BITMAP_B: u32 = 0x2002;
     pub const MSR_BITMAP: u32 = 0x2004;
+    pub const EXIT_STORE: u32 = 0x2006;
+    pub const EXIT_LOAD: u32 = 0x2008;
+    pub const ENTRY_LOAD: u32 = 0x200a;
+    pub const PML: u32 = 0x200e;
     pub const TSC_OFFSET: u32 = 0x2010;
     pub const VIRTUAL_APIC: u32 = 0x2012;
+    pub const APIC_ACCESS: u32 = 0x2014;
+    pub const POSTED_DESCRIPTOR: u32 = 0x2016;
+    pub const FUNCTIONS: u32 = 0x2018;
     pub const EPTP: u32 = 0x201a;
+    /// The first of four, two apart.
+    pub const EOI_EXIT: u32 = 0x201c;
+    pub const EPTP_LIST: u32 = 0x2024;
+    pub const VMREAD_MAP: u32 = 0x2026;
+    pub const VMWRITE_MAP: u32 = 0x2028;
+    pub const VE_INFO: u32 = 0x202a;
     pub const XSS_EXITING: u32 = 0x202c;
     pub const ENCLS_EXITING: u32 = 0x202e;
     pub const GUEST_PHYSICAL: u32 = 0x2400;
@@ -108,6 +123,7 @@ pub mod pin {
     pub const NMI: u32 = 1 << 3;
     pub const VIRTUAL_NMIS: u32 = 1 << 5;
     pub const TIMER: u32 = 1 << 6;
+    pub const POSTED: u32 = 1 << 7;
 }
 
 /// Primary processor-based controls (table 25-6).
@@ -124,6 +140,8 @@ pub mod primary {
     pub const TPR_SHADOW: u32 = 1 << 21;
     pub const NMI_WINDOW: u32 = 1 << 22;
     pub const IO_BITMAPS: u32 = 1 << 25;
+    pub const TERTIARY: u32 = 1 << 17;
+    pub const TRAP_FLAG: u32 = 1 << 27;
     pub const MSR_BITMAPS: u32 = 1 << 28;
     pub const MONITOR: u32 = 1 << 29;
     pub const SECONDARY: u32 = 1 << 31;
@@ -131,15 +149,26 @@ pub mod primary {
 
 /// Secondary processor-based controls (table 25-7).
 pub mod secondary {
+    pub const APIC_ACCESSES: u32 = 1 << 0;
     pub const EPT: u32 = 1 << 1;
     pub const RDTSCP: u32 = 1 << 3;
+    pub const X2APIC: u32 = 1 << 4;
     pub const VPID: u32 = 1 << 5;
     pub const WBINVD: u32 = 1 << 6;
     pub const UNRESTRICTED: u32 = 1 << 7;
+    pub const APIC_REGISTERS: u32 = 1 << 8;
+    pub const DELIVERY: u32 = 1 << 9;
     pub const PAUSE_LOOP: u32 = 1 << 10;
     pub const INVPCID: u32 = 1 << 12;
+    pub const FUNCTIONS: u32 = 1 << 13;
+    pub const VMCS_SHADOW: u32 = 1 << 14;
     pub const ENCLS: u32 = 1 << 15;
+    pub const PML: u32 = 1 << 17;
+    pub const VE: u32 = 1 << 18;
     pub const XSAVES: u32 = 1 << 20;
+    pub const EXECUTE_BY_MODE: u32 = 1 << 22;
+    pub const SUB_PAGE: u32 = 1 << 23;
+    pub const TRACE_PHYSICAL: u32 = 1 << 24;
 }
 
 /// VM-exit controls (table 25-13).
@@ -151,6 +180,7 @@ pub mod exit {
     pub const LOAD_PAT: u32 = 1 << 19;
     pub const SAVE_EFER: u32 = 1 << 20;
     pub const LOAD_EFER: u32 = 1 << 21;
+    pub const SAVE_TIMER: u32 = 1 << 22;
 }
 
 /// VM-entry controls (table 25-16).
@@ -159,6 +189,8 @@ pub mod entry {
     pub const GUEST_64: u32 = 1 << 9;
     pub const LOAD_PAT: u32 = 1 << 14;
     pub const LOAD_EFER: u32 = 1 << 15;
+    pub const TO_SMM: u32 = 1 << 10;
+    pub const DEACTIVATE_SMM: u32 = 1 << 11;
 }
 
 /// Capability MSRs (appendix A).
@@ -171,7 +203,9 @@ pub mod capability {
     pub const ENTRY: u32 = 0x484;
     pub const MISC: u32 = 0x485;
     pub const CR0_FIXED0: u32 = 0x486;
+    pub const CR0_FIXED1: u32 = 0x487;
     pub const CR4_FIXED0: u32 = 0x488;
+    pub const CR4_FIXED1: u32 = 0x489;
     pub const SECONDARY: u32 = 0x48b;
     pub const EPT_VPID: u32 = 0x48c;
     /// TRUE_PINBASED; the other three follow in the order of PIN to ENTRY.
@@ -182,7 +216,9 @@ pub mod capability {
 pub mod shadow {
     pub const STI: u64 = 1 << 0;
     pub const MOV_SS: u64 = 1 << 1;
+    pub const SMI: u64 = 1 << 2;
     pub const NMI: u64 = 1 << 3;
+    pub const ENCLAVE: u64 = 1 << 4;
 }
 
 /// Interruption information (tables 25-17, 25-19).
@@ -193,6 +229,18 @@ pub mod event {
     pub const INTERRUPT: u32 = 0 << 8;
     pub const NMI: u32 = 2 << 8;
     pub const HARDWARE: u32 = 3 << 8;
+    pub const SOFTWARE: u32 = 4 << 8;
+    pub const PRIVILEGED: u32 = 5 << 8;
+    pub const SOFTWARE_EXCEPTION: u32 = 6 << 8;
+    pub const OTHER: u32 = 7 << 8;
+}
+
+/// Activity states (25.4.2).
+pub mod activity {
+    pub const ACTIVE: u64 = 0;
+    pub const HLT: u64 = 1;
+    pub const SHUTDOWN: u64 = 2;
+    pub const WAIT_FOR_SIPI: u64 = 3;
 }
 
 /// Rights: unusable (table 25-2).
@@ -235,6 +283,8 @@ pub mod reason {
     pub const PAUSE: u32 = 40;
     pub const MACHINE_CHECK: u32 = 41;
     pub const TPR: u32 = 43;
+    pub const APIC_ACCESS: u32 = 44;
+    pub const END_OF_INTERRUPT: u32 = 45;
     pub const EPT_VIOLATION: u32 = 48;
     pub const EPT_MISCONFIGURED: u32 = 49;
     pub const INVEPT: u32 = 50;
@@ -242,9 +292,46 @@ pub mod reason {
     pub const INVVPID: u32 = 53;
     pub const WBINVD: u32 = 54;
     pub const XSETBV: u32 = 55;
+    pub const APIC_WRITE: u32 = 56;
     pub const ENCLS: u32 = 60;
     /// Bit 31 of the reason: the entry failed.
     pub const ENTRY_FAILED: u32 = 1 << 31;
+}
+
+/// Registers of the virtual APIC, by their x2APIC numbers: each is at 16 times
+/// its number in the virtual-APIC page (30.1.1).
+pub mod register {
+    pub const ID: u32 = 0x02;
+    pub const VERSION: u32 = 0x03;
+    pub const TPR: u32 = 0x08;
+    pub const PPR: u32 = 0x0a;
+    pub const EOI: u32 = 0x0b;
+    pub const LDR: u32 = 0x0d;
+    pub const SPURIOUS: u32 = 0x0f;
+    /// In service, trigger mode, requested: eight registers each.
+    pub const IN_SERVICE: u32 = 0x10;
+    pub const REQUESTED: u32 = 0x20;
+    pub const ERROR: u32 = 0x28;
+    pub const LVT_CMCI: u32 = 0x2f;
+    pub const COMMAND: u32 = 0x30;
+    /// Timer; the others follow up to the initial count.
+    pub const LVT_TIMER: u32 = 0x32;
+    pub const INITIAL_COUNT: u32 = 0x38;
+    pub const DIVIDE: u32 = 0x3e;
+    pub const SELF_IPI: u32 = 0x3f;
+}
+
+/// Why an entry came back at once (27.8), by basic reason and qualification.
+pub fn entry_failure(reason: u32, qualification: u64) -> &'static str {
+    match (reason, qualification) {
+        (reason::BAD_GUEST, 2) => "VM entry: invalid guest state: page-directory pointers",
+        (reason::BAD_GUEST, 3) => "VM entry: invalid guest state: an NMI in a MOV SS shadow",
+        (reason::BAD_GUEST, 4) => "VM entry: invalid guest state: VMCS link pointer",
+        (reason::BAD_GUEST, _) => "VM entry: invalid guest state",
+        (reason::BAD_MSR_LOAD, _) => "VM entry: MSR loading",
+        (reason::MACHINE_CHECK, _) => "VM entry: machine check",
+        _ => "VM entry failed",
+    }
 }
 
 /// What VMfailValid means, by the instruction-error field (table 31-1).

@@ -5,6 +5,7 @@
 
 mod cpu;
 mod entry;
+mod priority;
 mod run;
 mod setup;
 mod vcpu;

@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 
+use super::priority::Passing;
 use super::vcpu::{Nmis, SvmVcpu};
 use super::{cpu, entry};
 use crate::addr::CpuId;
@@ -51,7 +52,9 @@ impl SvmVcpu {
             self.change(0).save.rflags |= rflags::TF;
             self.stepping = true;
         }
-        self.set_window(if self.queue.interrupt() { ANY } else { self.wish });
+        let window = if self.queue.interrupt() { ANY } else { self.wish };
+        let window = self.prepare_priority(window, event.is_some());
+        self.set_window(window);
         let protected = self.vmcb().save.cr0 & cr0::PE != 0;
         let control = &mut self.change(0).control;
         // Neither field has a clean bit.
@@ -145,6 +148,9 @@ impl SvmVcpu {
         if self.stepping && self.stepped(&meaning) {
             return Exit::Handled;
         }
+        if self.passing != Passing::No && self.passed(&meaning) {
+            return Exit::Handled;
+        }
         match meaning {
             Meaning::Exit(exit) => {
                 match exit {
@@ -164,6 +170,10 @@ impl SvmVcpu {
                     _ => {}
                 }
                 exit
+            }
+            Meaning::Priority => {
+                self.passing = Passing::Next;
+                Exit::Handled
             }
             Meaning::Iret => {
                 self.nmis = Nmis::Leaving(self.rip());

@@ -7,6 +7,7 @@
 use alloc::format;
 use core::ptr::NonNull;
 
+use super::priority::Passing;
 use super::run::ANY;
 use super::{cpu, entry, setup};
 use crate::addr::{CpuId, Frame};
@@ -49,6 +50,10 @@ pub struct SvmVcpu {
     pub(super) shadowed: Option<u64>,
     /// The window that the kernel crate asks for, as the block wants it.
     pub(super) wish: u64,
+    /// The kernel crate asks for a fall of the priority.
+    pub(super) wish_priority: bool,
+    /// The guest's next instruction changes its priority.
+    pub(super) passing: Passing,
     /// Behind the instruction that exited.
     pub(super) next_rip: Option<u64>,
     pub(super) tag: Option<Tag>,
@@ -111,6 +116,8 @@ impl VendorVcpu for SvmVcpu {
             stepping: false,
             shadowed: None,
             wish: 0,
+            wish_priority: false,
+            passing: Passing::No,
             next_rip: None,
             tag: None,
             loaded: None,
@@ -220,12 +227,12 @@ impl VendorVcpu for SvmVcpu {
 
     fn want_window(&mut self, on: bool) {
         self.wish = if on { ANY } else { 0 };
+        self.wish_priority = false;
     }
 
     fn want_priority(&mut self, class: u8) {
-        // The CPU compares V_INTR_PRIO with V_TPR (15.21.4).
-        let priority = u64::from(class) << vintr::PRIORITY_SHIFT;
-        self.wish = if class != 0 { vintr::IRQ | priority } else { 0 };
+        self.wish = 0;
+        self.wish_priority = class != 0;
     }
 
     fn tpr(&self) -> u8 {
@@ -254,6 +261,8 @@ impl VendorVcpu for SvmVcpu {
         self.stepping = false;
         self.shadowed = None;
         self.wish = 0;
+        self.wish_priority = false;
+        self.passing = Passing::No;
         self.next_rip = None;
         self.checked = false;
         // The TLB may hold translations of another CR3 or PCID.

@@ -8,11 +8,12 @@ use core::arch::asm;
 use spin::{Mutex, Once};
 
 use crate::addr::CpuId;
+use crate::assist::Assist;
 use crate::exit::Role;
 use crate::stage2;
 use crate::vendor::regs::{cr0, cr4};
 use crate::vendor::tags::{Tag, Tags};
-use crate::vendor::vmx::controls::{Capabilities, Controls, choose};
+use crate::vendor::vmx::controls::{Capabilities, Controls, Firmware, choose, firmware};
 use crate::vendor::vmx::layout::capability as msr;
 use crate::vendor::vmx::permit;
 use crate::vendor::vmx::state::Owned;
@@ -20,9 +21,6 @@ use crate::x86::host_page::HostPages;
 use crate::x86::percpu::MAX_CPUS;
 use crate::x86::{cpu, time, vcpu};
 
-/// IA32_FEATURE_CONTROL (SDM Vol. 3, 24.7).
-const LOCKED: u64 = 1 << 0;
-const VMX_OUTSIDE_SMX: u64 = 1 << 2;
 /// VPIDs are 16 bits (SDM Vol. 3, 29.1).
 const LAST_VPID: u32 = 0xffff;
 
@@ -35,6 +33,7 @@ const LONGEST_MS: u64 = 10;
 #[derive(Debug)]
 pub struct Features {
     pub controls: Controls,
+    pub capabilities: Capabilities,
     pub owned: Owned,
     /// Where the VMX-preemption timer begins at each entry: [`LONGEST_MS`].
     pub timer: u32,
@@ -65,8 +64,9 @@ pub fn present() -> bool {
     cpu::cpuid(1, 0)[2] & 1 << 5 != 0
 }
 
-/// Can the core live on it? Learns what it has.
-pub fn probe() -> Result<(), &'static str> {
+/// Can the core live on it? Learns what it has. `want`: what the CPU shall do
+/// of the virtual APIC.
+pub fn probe(want: Assist) -> Result<(), &'static str> {
     if !present() {
         return Err("the CPU has no VT-x (VMX): leave out vendor=vmx, or give the virtual \
             machine a CPU with vmx (QEMU: -cpu host,+vmx, and kvm_intel nested=1)");
@@ -89,21 +89,27 @@ pub fn probe() -> Result<(), &'static str> {
         entry: pick(msr::ENTRY),
         secondary,
         ept_vpid: if tables { read(msr::EPT_VPID) } else { 0 },
+        misc: read(msr::MISC),
+        cr0_fixed0: read(msr::CR0_FIXED0),
+        cr0_fixed1: read(msr::CR0_FIXED1),
+        cr4_fixed0: read(msr::CR4_FIXED0),
+        cr4_fixed1: read(msr::CR4_FIXED1),
     };
-    let controls = choose(&capabilities)?;
+    let controls = choose(&capabilities, want)?;
     if !controls.large_1g {
         stage2::without_huge_leaves();
     }
     FEATURES.call_once(|| Features {
         controls,
+        capabilities,
         owned: Owned {
             // Unrestricted guest takes PE and PG out (A.7).
-            cr0_fixed: read(msr::CR0_FIXED0) & !(cr0::PE | cr0::PG),
-            cr4_fixed: read(msr::CR4_FIXED0),
+            cr0_fixed: capabilities.cr0_fixed0 & !(cr0::PE | cr0::PG),
+            cr4_fixed: capabilities.cr4_fixed0,
             cr4_allowed: vcpu::limits().cr4,
         },
         // Ticks of the TSC, shifted by bits 4:0 (A.6).
-        timer: u32::try_from((LONGEST_MS * time::khz()) >> (read(msr::MISC) & 0x1f))
+        timer: u32::try_from((LONGEST_MS * time::khz()) >> (capabilities.misc & 0x1f))
             .unwrap_or(u32::MAX),
         revision: basic as u32 & 0x7fff_ffff,
     });
@@ -111,7 +117,7 @@ pub fn probe() -> Result<(), &'static str> {
         let mut closed_ports = HostPages::new(permit::PORT_BYTES / 4096);
         permit::close_ports(closed_ports.bytes());
         let mut msrs = HostPages::new(permit::MSR_BYTES / 4096);
-        permit::fill_msrs(msrs.bytes());
+        permit::fill_msrs(msrs.bytes(), controls.assist);
         let open_ports = HostPages::new(permit::PORT_BYTES / 4096);
         Mutex::new(Maps { closed_ports, open_ports, msrs })
     });
@@ -120,16 +126,13 @@ pub fn probe() -> Result<(), &'static str> {
 
 /// Firmware may have forbidden VMX; if it left the lock open, we allow it.
 fn allowed() -> Result<(), &'static str> {
-    let Some(control) = cpu::rdmsr_safe(msr::FEATURE_CONTROL) else {
-        // Some virtual machines have no such register, and no ban.
-        return Ok(());
-    };
-    if control & LOCKED == 0 {
+    let allows = match firmware(cpu::rdmsr_safe(msr::FEATURE_CONTROL)) {
+        Firmware::Allows => true,
         // SAFETY: allows VMXON and nothing else.
-        if unsafe { cpu::wrmsr_safe(msr::FEATURE_CONTROL, control | LOCKED | VMX_OUTSIDE_SMX) } {
-            return Ok(());
-        }
-    } else if control & VMX_OUTSIDE_SMX != 0 {
+        Firmware::LeavesOpen(value) => unsafe { cpu::wrmsr_safe(msr::FEATURE_CONTROL, value) },
+        Firmware::Forbids => false,
+    };
+    if allows {
         return Ok(());
     }
     Err("VT-x is switched off (IA32_FEATURE_CONTROL is locked without it): turn virtualization \
@@ -142,6 +145,11 @@ pub fn features() -> &'static Features {
         Some(features) => features,
         None => panic!("vmx: used before it was probed"),
     }
+}
+
+/// What the CPUs do of the virtual APIC.
+pub fn assist() -> Assist {
+    FEATURES.get().map_or(Assist::NONE, |features| features.controls.assist)
 }
 
 /// Enters VMX operation on the running CPU.

@@ -6,7 +6,7 @@
 use core::arch::asm;
 
 use super::fields::Fields;
-use super::vcpu::{VmxVcpu, Wish};
+use super::vcpu::{Refused, VmxVcpu, Wish};
 use super::{cpu, entry};
 use crate::addr::CpuId;
 use crate::exit::gpr::{RAX, RCX, RDX};
@@ -14,10 +14,12 @@ use crate::exit::{Event, Exit};
 use crate::vendor::queue::Open;
 use crate::vendor::regs::{cr0, dr6, dr7, efer, rflags};
 use crate::vendor::vmx::decode::{Meaning, Raw, cut_short, decode, inject, nmi_still_blocked};
-use crate::vendor::vmx::layout::{PENDING_STEP, event, field, primary, reason, shadow};
+use crate::vendor::vmx::layout::{
+    PENDING_STEP, entry_failure, event, field, primary, reason, shadow,
+};
 use crate::vendor::vmx::state;
 use crate::x86::vcpu::VendorVcpu;
-use crate::x86::{barrier, cpu as machine};
+use crate::x86::{barrier, cpu as machine, irq};
 
 impl VmxVcpu {
     /// Sets or clears a primary control.
@@ -57,7 +59,8 @@ impl VmxVcpu {
         let window = self.queue.interrupt() || self.wish == Wish::Window;
         self.control(f, primary::INTERRUPT_WINDOW, window);
         self.control(f, primary::NMI_WINDOW, self.queue.nmi());
-        if features.controls.tpr_shadow {
+        let assist = features.controls.assist;
+        if assist.tpr && !assist.delivery {
             // It may not be above what the TPR is (27.2.1.1).
             let threshold = match self.wish {
                 Wish::Priority(class) => class.min(self.tpr() >> 4),
@@ -125,6 +128,7 @@ impl VmxVcpu {
         let number = f.word(field::REASON);
         let basic = number & 0xffff;
         let (exception, memory) = (basic == reason::EXCEPTION, basic == reason::EPT_VIOLATION);
+        let interrupt = basic == reason::EXTERNAL_INTERRUPT;
         let only = |wanted: bool, field: u32| if wanted { f.read(field) } else { 0 };
         Raw {
             reason: number,
@@ -133,7 +137,7 @@ impl VmxVcpu {
                 memory || basic == reason::EPT_MISCONFIGURED,
                 field::GUEST_PHYSICAL,
             ),
-            event: only(exception, field::EXIT_EVENT) as u32,
+            event: only(exception || interrupt, field::EXIT_EVENT) as u32,
             error: only(exception, field::EXIT_ERROR) as u32,
             length: f.word(field::EXIT_LENGTH),
             rip: f.read(field::GUEST_RIP),
@@ -155,6 +159,7 @@ impl VmxVcpu {
         if unsafe { entry::run(regs, self.launched.into(), fill) } != 0 {
             let (why, number) = f.error();
             f.write(field::ENTRY_EVENT, 0);
+            self.refused = Some(Refused::Instruction(number));
             return Exit::Failed(self.check().err().unwrap_or(why), number);
         }
         self.launched = true;
@@ -169,19 +174,17 @@ impl VmxVcpu {
             Meaning::EntryFailed(reason) => {
                 // Still there, unlike after an exit (25.8.3).
                 f.write(field::ENTRY_EVENT, 0);
-                let names = match reason {
-                    33 => "VM entry: invalid guest state",
-                    34 => "VM entry: MSR loading",
-                    41 => "VM entry: machine check",
-                    _ => "VM entry failed",
-                };
-                Exit::Failed(self.check().err().unwrap_or(names), raw.qualification)
+                self.refused = Some(Refused::State(reason, raw.qualification));
+                let why = entry_failure(reason, raw.qualification);
+                Exit::Failed(self.check().err().unwrap_or(why), reason.into())
             }
         }
     }
 
     fn finish(&mut self, f: &mut Fields, raw: &Raw, exit: Exit) -> Exit {
         match exit {
+            // The CPU has taken it from the APIC already, if it can.
+            Exit::Interrupt if raw.event & event::VALID != 0 => irq::handle(raw.event as u8),
             Exit::Interrupt => machine::take_pending(),
             // The CPU has taken it off its pin and blocks the next until an
             // IRET (28.5.4): the core's own handler gets it.

@@ -7,6 +7,7 @@ use super::fields::Vmcs;
 use crate::addr::Frame;
 use crate::exit::Role;
 use crate::vendor::vmx::layout::{field, secondary};
+use crate::x86::irq;
 
 /// #DB, #AC, #MC. The first two always (a guest could make the CPU deliver
 /// them without end: Xen's XSA-156), the last as it is the machine's.
@@ -50,9 +51,12 @@ pub fn fill(vmcs: &Vmcs, role: Role, eptp: u64, apic: Frame) {
         f.write(field::MSR_BITMAP, maps.msrs);
         f.write(field::EPTP, eptp);
         f.write(field::LINK, u64::MAX);
-        if controls.tpr_shadow {
+        if controls.assist.tpr {
             f.write(field::VIRTUAL_APIC, apic.address());
             f.write(field::TPR_THRESHOLD, 0);
+        }
+        if controls.assist.posting {
+            f.write(field::POSTED_VECTOR, irq::POSTED.into());
         }
         if controls.timer {
             // Not saved at an exit, so each run begins with it anew.

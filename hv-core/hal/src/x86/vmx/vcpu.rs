@@ -3,6 +3,7 @@
 //! `run` has what is done at each run, `control` what control registers need.
 
 use alloc::format;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::fields::Vmcs;
 use super::live::Live;
@@ -10,19 +11,19 @@ use super::{cpu, host, run, setup};
 use crate::addr::{CpuId, Frame};
 use crate::exit::gpr::RSP;
 use crate::exit::{Event, Exit, Role};
+use crate::mailbox::Mailbox;
 use crate::stage2::{Stage2, TableFrames};
 use crate::vendor::queue::Queue;
 use crate::vendor::regs::{msr, rflags};
 use crate::vendor::tags::Tag;
-use crate::vendor::vmx::layout::{EPTP_FORM, field, shadow};
+use crate::vendor::vmx::layout::{
+    EPTP_FORM, entry_failure, field, instruction_error, register, shadow,
+};
 use crate::vendor::vmx::{check, state};
 use crate::x86::vcpu::{VendorVcpu, limits};
 use crate::x86::xstate::Xstate;
 use crate::x86::{barrier, mem};
 use hv_abi::vcpu::VcpuContext;
-
-/// Offset of the TPR in the virtual-APIC page (30.1.1).
-const TPR: usize = 0x80;
 
 /// What the kernel crate asks to be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,11 +34,22 @@ pub(super) enum Wish {
     Priority(u8),
 }
 
+/// How an entry was refused.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    /// The instruction failed, with this error number.
+    Instruction(u64),
+    /// It began and came back: basic reason, qualification.
+    State(u32, u64),
+}
+
 /// See [`VendorVcpu`].
 pub struct VmxVcpu {
     pub(super) vmcs: Vmcs,
-    /// The virtual-APIC page; the TPR lives there.
-    apic: Frame,
+    /// The virtual-APIC page.
+    pub(super) apic: Frame,
+    /// Vectors whose end the kernel crate is told of, as the VMCS has them.
+    pub(super) ends: [u64; 4],
     pub(super) root: Frame,
     /// rsp is in the VMCS.
     pub(super) regs: [u64; 16],
@@ -57,6 +69,8 @@ pub struct VmxVcpu {
     /// Primary controls and TPR threshold as the VMCS has them.
     pub(super) primary: u32,
     pub(super) threshold: u8,
+    /// The last entry, if it was refused.
+    pub(super) refused: Option<Refused>,
 }
 
 impl VmxVcpu {
@@ -72,9 +86,17 @@ impl VmxVcpu {
         self.root.address() | EPTP_FORM
     }
 
+    /// The first of the rules for an entry that the VMCS breaks.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let cpu = check::Cpu { owned: &cpu::features().owned, limits: limits() };
-        self.vmcs.with(|f| check::check(&cpu, &|field| f.read(field)))
+        self.judge(|cpu, snapshot| check::check(cpu, snapshot))
+    }
+
+    /// Lets `look` at what an entry would see.
+    fn judge<R>(&self, look: impl FnOnce(&check::Cpu<'_>, &check::Snapshot<'_>) -> R) -> R {
+        let capabilities = &cpu::features().capabilities;
+        let cpu = check::Cpu { capabilities, limits: limits() };
+        let tpr = self.tpr();
+        self.vmcs.with(|f| look(&cpu, &check::Snapshot { read: &|field| f.read(field), tpr }))
     }
 }
 
@@ -94,6 +116,7 @@ impl VendorVcpu for VmxVcpu {
         let new = Self {
             vmcs: Vmcs::new(block),
             apic,
+            ends: [0; 4],
             root: root.root(),
             regs: [0; 16],
             live: Live::new(),
@@ -108,6 +131,7 @@ impl VendorVcpu for VmxVcpu {
             checked: false,
             primary: controls.primary,
             threshold: 0,
+            refused: None,
         };
         setup::fill(&new.vmcs, role, new.eptp(), apic);
         Some(new)
@@ -212,13 +236,35 @@ impl VendorVcpu for VmxVcpu {
     }
 
     fn tpr(&self) -> u8 {
-        let mut tpr = [0];
-        mem::read(self.apic, TPR, &mut tpr);
-        tpr[0] & 0xf0
+        self.apic_word(register::TPR).load(Relaxed) as u8 & 0xf0
     }
 
     fn set_tpr(&mut self, tpr: u8) {
-        mem::write(self.apic, TPR, &[tpr & 0xf0]);
+        self.apic_word(register::TPR).store((tpr & 0xf0).into(), Relaxed);
+    }
+
+    fn show(&mut self, register: u32, value: u64) {
+        self.show_register(register, value);
+    }
+
+    fn reset_apic(&mut self) {
+        self.clear_apic();
+    }
+
+    fn request(&mut self, vectors: [u64; 4]) {
+        self.request_vectors(vectors);
+    }
+
+    fn wakes(&self) -> bool {
+        self.requested_above_priority()
+    }
+
+    fn watch_ends(&mut self, vectors: [u64; 4]) {
+        self.watch_vectors(vectors);
+    }
+
+    fn receive(&mut self, mailbox: &Mailbox) {
+        self.write(field::POSTED_DESCRIPTOR, mem::machine_address(mailbox));
     }
 
     fn context(&self) -> VcpuContext {
@@ -317,8 +363,21 @@ impl VendorVcpu for VmxVcpu {
                 f.read(field::EPTP)
             ));
         });
-        if let Err(why) = self.check() {
-            line(&format!("vmx: the VMCS breaks a rule: {why}"));
+        match self.refused {
+            Some(Refused::Instruction(number)) => line(&format!(
+                "vmx: VM entry refused: instruction error {number} ({})",
+                instruction_error(number)
+            )),
+            Some(Refused::State(reason, qualification)) => line(&format!(
+                "vmx: VM entry failed: reason {reason}, qualification {qualification:#x} ({})",
+                entry_failure(reason, qualification)
+            )),
+            None => {}
         }
+        self.judge(|cpu, snapshot| {
+            check::each(cpu, snapshot, &mut |rule| {
+                line(&format!("vmx: the VMCS breaks a rule: {rule}"));
+            });
+        });
     }
 }
