@@ -23,7 +23,7 @@
 )]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 pub mod access;
@@ -43,12 +43,15 @@ pub mod outcome;
 pub mod per_cpu;
 pub mod sched;
 pub mod start;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod storm;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod trace;
 pub mod vcpu;
 pub mod vcpu_loop;
+pub mod watchdog;
 
 pub use start::start;

@@ -76,7 +76,7 @@ impl Log for Logger {
         }
         let mut line = Line { text: [0; 240], len: 0 };
         let us = clock::uptime_ns() / 1000;
-        let room = record.target().rsplit("::").next().unwrap_or("core");
+        let room = record.target().rsplit(':').next().unwrap_or("core");
         let level = match record.level() {
             Level::Error => "error",
             Level::Warn => "warn",

@@ -29,6 +29,13 @@ pub struct PerCpu {
     pub resched: AtomicBool,
     /// Deadline its timer is armed for, 0 for none; its own use only.
     pub armed: AtomicU64,
+    /// TSC of its next look at its neighbour; its own use only, as are the
+    /// neighbour's entries at the last one, and the looks since they changed.
+    pub look_at: AtomicU64,
+    /// See above.
+    pub seen: AtomicU64,
+    /// See above.
+    pub unmoved: AtomicU32,
 }
 
 static CPUS: Once<Box<[PerCpu]>> = Once::new();
@@ -59,6 +66,9 @@ impl PerCpu {
             idle: AtomicBool::new(false),
             resched: AtomicBool::new(false),
             armed: AtomicU64::new(0),
+            look_at: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            unmoved: AtomicU32::new(0),
         }
     }
 

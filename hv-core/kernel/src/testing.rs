@@ -2,6 +2,7 @@
 //! A small world for tests: the scripted machine with a control domain. The
 //! frame database, the pool and the domain table are one for the process, so
 //! tests take turns, and each must leave everything as it found it.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use crate::domain::{self, Domain, run, table};
 use crate::exit;

@@ -11,6 +11,7 @@ use crate::outcome::Outcome;
 use crate::per_cpu::{self, PerCpu};
 use crate::sched::{self, Handle, time as sched_time};
 use crate::vcpu::{Core, NEVER, Vcpu, signal};
+use crate::watchdog;
 use core::sync::atomic::Ordering;
 use hv_abi::DOM_CONTROL;
 use hv_abi::event::virq;
@@ -131,7 +132,9 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
         }
         let alone =
             cpu.ready.load(Ordering::SeqCst) == 0 && handle.domain.cap.load(Ordering::Relaxed) == 0;
-        let slice_at = if alone { NEVER } else { slice_end };
+        // The timer is always armed: nobody keeps a CPU for ever.
+        watchdog::look(cpu::current(), cpu, now);
+        let slice_at = if alone { watchdog::next(cpu) } else { slice_end };
         let timer_at = core.lapic.deadline().unwrap_or(NEVER);
         sched_time::arm(cpu, slice_at.min(timer_at));
         let came = enter(handle, vcpu, core, cpu);

@@ -41,6 +41,10 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         return Ok(());
     }
     let made = make(installer);
+    // The run itself is wanted whichever of its tests are.
+    let asked = tally.filter.iter().find(|f| f.starts_with(GROUP)).cloned();
+    let asked = asked.unwrap_or_else(|| GROUP.to_owned());
+    let runner = |label: &str| format!("{} (the run) {label}", asked.trim());
     let counts: &[u32] = if tally.long() { &[1, 2, 4] } else { &[1, 2] };
     let machines: Vec<(u32, Option<&str>)> = match bed {
         Bed::Bochs if tally.long => {
@@ -57,7 +61,8 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         };
         let start = Instant::now();
         let lines = made.as_ref().map_err(|e| format!("{e:#}")).and_then(|(core, runner)| {
-            boot(core, runner, bed, smp, model).map_err(|e| format!("{e:#}"))
+            let args = args(bed, smp, tally);
+            boot(core, runner, bed, smp, model, &args).map_err(|e| format!("{e:#}"))
         });
         match lines {
             Ok((lines, complaint)) => {
@@ -66,16 +71,35 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
                     tally.record(&name, verdict, Duration::ZERO);
                 }
                 let verdict = complaint.map_or(Verdict::Pass, Verdict::Fail);
-                let name = format!("{GROUP} runner {label}");
-                tally.record(&name, verdict, start.elapsed());
+                tally.record(&runner(&label), verdict, start.elapsed());
             }
             Err(why) => {
-                let name = format!("{GROUP} runner {label}");
-                tally.record(&name, Verdict::Fail(why), start.elapsed());
+                tally.record(&runner(&label), Verdict::Fail(why), start.elapsed());
             }
         }
     }
     Ok(())
+}
+
+/// The runner's command line: how much the random guest does, and the names
+/// of the tests, if `cargo xtask test \"guest NAME\"` asks for some.
+fn args(bed: Bed, smp: u32, tally: &Tally) -> String {
+    // The larger part with two CPUs, where vCPUs race.
+    let operations = match (bed, smp, tally.long) {
+        (Bed::Bochs, _, false) => 10_000,
+        (Bed::Bochs, _, true) => 500_000,
+        (_, 2, false) => 1_000_000,
+        (_, _, false) => 50_000,
+        (_, _, true) => 4_000_000,
+    };
+    let named: Vec<&str> = tally
+        .filter
+        .iter()
+        .filter_map(|f| f.strip_prefix(GROUP)?.split_whitespace().next())
+        .collect();
+    let all = tally.filter.iter().any(|f| f.trim() == GROUP);
+    let names = if all { String::new() } else { named.join(" ") };
+    format!("fuzz={operations} {names}").trim_end().to_owned()
 }
 
 /// Builds core and runner; returns the core's image and the runner's bzImage.
@@ -100,6 +124,7 @@ fn boot(
     bed: Bed,
     smp: u32,
     model: Option<&str>,
+    args: &str,
 ) -> Result<(Lines, Option<String>)> {
     let dir = RunDir::new(&format!("guests-{smp}"))?;
     let kernel = dir.path.join("runner.bzImage");
@@ -110,7 +135,7 @@ fn boot(
             core: core.to_owned(),
             core_args: "loglevel=debug".to_owned(),
             kernel: Some(kernel),
-            kernel_args: String::new(),
+            kernel_args: args.to_owned(),
             initrd: None,
             iso: false,
             uefi: false,
@@ -126,7 +151,10 @@ fn boot(
         dir: dir.path.clone(),
     };
     let until = [Regex::new(r" dom0: HVTEST done \d+")?];
-    let limit = Duration::from_secs(if bed == Bed::Bochs { 1800 } else { 300 });
+    // The random guest takes a second for a few thousand operations.
+    let random = args.split_whitespace().find_map(|w| w.strip_prefix("fuzz=")?.parse::<u64>().ok());
+    let base = if bed == Bed::Bochs { 1800 } else { 300 };
+    let limit = Duration::from_secs(base + random.unwrap_or(0) / 1000);
     let run = session::exec(&machine, limit, &until, &mut |_| {})?;
     let log = String::from_utf8_lossy(&fs::read(run.core_log())?).into_owned();
     let said = hv_harness::read(&log);

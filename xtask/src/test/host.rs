@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Host tests: `cargo test` for each default member of the workspace, one
 //! line per crate. Building comes first and by itself, so that a crate's time
-//! is its tests' time.
+//! is its tests' time. `host storm` is the core's logic under random exits,
+//! for a while (`hv_kernel::storm`).
 
 use std::fs;
 
@@ -19,7 +20,7 @@ pub fn run(installer: &Installer, tally: &mut Tally) -> Result<()> {
     let wanted: Vec<&String> =
         crates.iter().filter(|c| tally.wants(&format!("host {c}"))).collect();
     if wanted.is_empty() {
-        return Ok(());
+        return storm(installer, tally);
     }
     if !tally.list {
         installer.need(&HOST)?;
@@ -47,6 +48,39 @@ pub fn run(installer: &Installer, tally: &mut Tally) -> Result<()> {
             })
         });
     }
+    storm(installer, tally)
+}
+
+/// Seconds of the storm of random exits, and with `--long`.
+const STORM: (u64, u64) = (45, 1800);
+
+/// Random exits over the scripted machine.
+fn storm(installer: &Installer, tally: &mut Tally) -> Result<()> {
+    if !tally.wants("host storm") {
+        return Ok(());
+    }
+    let command = || {
+        let mut command = host_cargo("run");
+        command.args(["--quiet", "--profile", "storm", "--package", "hv-storm", "--"]);
+        command
+    };
+    if !tally.list {
+        installer.need(&HOST)?;
+        let built = step("storm: build", || shown(command().args(["--exits", "0"])));
+        if let Err(error) = built {
+            tally.record("host storm", Verdict::from_error(&error), std::time::Duration::ZERO);
+            return Ok(());
+        }
+    }
+    let seconds = if tally.long { STORM.1 } else { STORM.0 };
+    tally.run("host storm", || {
+        let log = log_file("storm")?;
+        let seconds = seconds.to_string();
+        Ok(match logged(command().args(["--seconds", &seconds]), &log) {
+            Ok(()) => Verdict::Pass,
+            Err(error) => Verdict::from_error(&error),
+        })
+    });
     Ok(())
 }
 

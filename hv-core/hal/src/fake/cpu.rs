@@ -29,12 +29,21 @@ pub fn poke(cpu: CpuId) {
     with(|m| m.pokes.push(cpu.0));
 }
 
+/// Notes that the CPU was reported.
+pub fn report_stuck(cpu: CpuId) {
+    with(|m| m.stuck.push(cpu.0));
+}
+
+/// The longest that an idle CPU sleeps, in ticks: an hour. A deadline in a
+/// thousand years would end the clock.
+const LONGEST_IDLE: u64 = 3_600_000_000_000;
+
 /// Lets the clock pass to the armed deadline.
 pub fn idle() {
     with(|m| {
         m.idles += 1;
         if let Some(deadline) = m.armed.take() {
-            m.now = m.now.max(deadline);
+            m.now = m.now.max(deadline.min(m.now + LONGEST_IDLE));
         }
     });
 }

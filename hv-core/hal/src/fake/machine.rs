@@ -40,6 +40,8 @@ pub struct Machine {
     pub enter_ticks: u64,
     /// How often the machine was idle.
     pub idles: u64,
+    /// CPUs that were reported as stuck, in order.
+    pub stuck: Vec<u32>,
 }
 
 impl Machine {
@@ -59,6 +61,7 @@ impl Machine {
             cpuid: Vec::new(),
             enter_ticks: 1_000,
             idles: 0,
+            stuck: Vec::new(),
         }
     }
 }

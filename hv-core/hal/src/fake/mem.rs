@@ -4,29 +4,27 @@
 
 use crate::addr::Frame;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use spin::Mutex;
 use std::boxed::Box;
-use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// Frames of RAM.
 pub const FRAMES: u64 = 16 * 1024;
 
-/// A page as 32-bit words, the smallest unit anything uses atomically.
+/// A page as 64-bit entries of a table and as 32-bit words. No page is used
+/// both ways.
 struct Page([AtomicU64; 512], [AtomicU32; 1024]);
 
 /// One arena for the process, as the frame database above is one: tests that
 /// touch memory take turns.
-static PAGES: Mutex<Option<HashMap<u64, &'static Page>>> = Mutex::new(None);
+static PAGES: [OnceLock<Box<Page>>; FRAMES as usize] = [const { OnceLock::new() }; FRAMES as usize];
 
 fn page(frame: Frame) -> &'static Page {
     assert!(frame.0 < FRAMES, "frame {:#x} is not RAM", frame.0);
-    let mut pages = PAGES.lock();
-    let pages = pages.get_or_insert_with(HashMap::new);
-    pages.entry(frame.0).or_insert_with(|| {
-        Box::leak(Box::new(Page(
+    PAGES[frame.0 as usize].get_or_init(|| {
+        Box::new(Page(
             core::array::from_fn(|_| AtomicU64::new(0)),
             core::array::from_fn(|_| AtomicU32::new(0)),
-        )))
+        ))
     })
 }
 
@@ -35,35 +33,37 @@ pub fn limit() -> Frame {
     Frame(FRAMES)
 }
 
-/// Copies out of one page. Bytes and words share storage (`word`); tables are
-/// apart from them, as no page is used both ways.
+/// The words that hold these bytes of a page, each with the part of it.
+fn words(
+    frame: Frame,
+    offset: usize,
+    len: usize,
+) -> impl Iterator<Item = (usize, &'static AtomicU32)> {
+    assert!(offset + len <= 4096);
+    (offset..offset + len).map(move |at| (at % 4, &page(frame).1[at / 4]))
+}
+
+/// Copies out of one page.
 pub fn read(frame: Frame, offset: usize, buf: &mut [u8]) {
-    assert!(offset + buf.len() <= 4096);
-    for (i, byte) in buf.iter_mut().enumerate() {
-        let at = offset + i;
-        let word = page(frame).1[at / 4].load(Ordering::Relaxed);
-        *byte = word.to_le_bytes()[at % 4];
+    let words = words(frame, offset, buf.len());
+    for (byte, (part, word)) in buf.iter_mut().zip(words) {
+        *byte = word.load(Ordering::Relaxed).to_le_bytes()[part];
     }
 }
 
 /// Copies into one page.
 pub fn write(frame: Frame, offset: usize, buf: &[u8]) {
-    assert!(offset + buf.len() <= 4096);
-    for (i, byte) in buf.iter().enumerate() {
-        let at = offset + i;
-        let cell = &page(frame).1[at / 4];
-        let mut bytes = cell.load(Ordering::Relaxed).to_le_bytes();
-        bytes[at % 4] = *byte;
-        cell.store(u32::from_le_bytes(bytes), Ordering::Relaxed);
+    for (byte, (part, word)) in buf.iter().zip(words(frame, offset, buf.len())) {
+        let mut bytes = word.load(Ordering::Relaxed).to_le_bytes();
+        bytes[part] = *byte;
+        word.store(u32::from_le_bytes(bytes), Ordering::Relaxed);
     }
 }
 
 /// Zeroes whole pages.
 pub fn zero(frame: Frame, pages: u64) {
-    for i in 0..pages {
-        let known = PAGES.lock().as_ref().is_some_and(|pages| pages.contains_key(&(frame.0 + i)));
-        if known {
-            let page = page(frame.plus(i));
+    for i in frame.0..frame.0 + pages {
+        if let Some(page) = PAGES.get(i as usize).and_then(OnceLock::get) {
             page.0.iter().for_each(|w| w.store(0, Ordering::Relaxed));
             page.1.iter().for_each(|w| w.store(0, Ordering::Relaxed));
         }

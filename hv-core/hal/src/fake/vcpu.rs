@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! vCPUs that play back a script of exits and keep what is put into them.
+//! vCPUs that play back a script of exits and keep what is put into them; or
+//! that run a [`Program`], which makes an exit whenever it is entered.
 
 use crate::assist::Assist;
 use crate::exit::{Choice, Event, Exit, Role, Vendor};
 use crate::mailbox::Mailbox;
 use crate::stage2::{Format, Stage2, TableFrames};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use hv_abi::vcpu::VcpuContext;
 
 /// Always finds AMD-V.
@@ -40,11 +43,26 @@ pub fn stage2_format() -> Format {
 /// Nothing is hidden.
 pub fn set_console_ports(_first: Option<u16>) {}
 
+/// What a vCPU does while it is inside: it has its registers, and says how
+/// it came out.
+pub struct Program(pub Box<dyn FnMut(&mut VcpuContext) -> Exit + Send>);
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Program")
+    }
+}
+
+/// Events and registers that a vCPU with a program keeps.
+const KEPT: usize = 16;
+
 /// A scripted vCPU.
 #[derive(Debug, Default)]
 pub struct HwVcpu {
     /// Exits to come.
     pub script: VecDeque<Exit>,
+    /// What it does when the script is at its end; nothing halts.
+    pub program: Option<Program>,
     /// What was put in, oldest first.
     pub injected: Vec<Event>,
     /// Its registers.
@@ -133,11 +151,22 @@ impl HwVcpu {
         self.loaded = false;
     }
 
-    /// Plays the next exit; an empty script halts. Some time passes.
+    /// Plays the next exit, or runs the program. Some time passes.
     pub fn enter(&mut self) -> Exit {
         self.in_flight = false;
         super::machine::with(|m| m.now += m.enter_ticks);
-        self.script.pop_front().unwrap_or(Exit::Halt)
+        if let Some(exit) = self.script.pop_front() {
+            return exit;
+        }
+        let Some(program) = &mut self.program else {
+            return Exit::Halt;
+        };
+        // It may run for a long time.
+        let old = self.injected.len().saturating_sub(KEPT);
+        self.injected.drain(..old);
+        let old = self.msrs.len().saturating_sub(KEPT);
+        self.msrs.drain(..old);
+        (program.0)(&mut self.state)
     }
 
     /// As the test set it.
@@ -256,7 +285,7 @@ impl HwVcpu {
     }
 
     /// One line.
-    pub fn dump(&self, line: &mut dyn FnMut(&str)) {
-        line("scripted vCPU");
+    pub fn dump(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        line(format_args!("scripted vCPU"));
     }
 }

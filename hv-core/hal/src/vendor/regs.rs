@@ -132,6 +132,14 @@ pub fn canonical(address: u64, bits: u32) -> bool {
     ((address << unused) as i64 >> unused) as u64 == address
 }
 
+/// For an address that is not canonical, the nearest in form that is: its
+/// upper bits are copies of the highest that counts.
+pub fn made_canonical(address: u64, bits: u32) -> Option<u64> {
+    let unused = 64 - bits;
+    let near = ((address << unused) as i64 >> unused) as u64;
+    (near != address).then_some(near)
+}
+
 /// XSETBV would take it (SDM Vol. 1, 13.3) and `allowed` covers it.
 pub fn valid_xcr0(value: u64, allowed: u64) -> bool {
     let avx512 = value & xcr0::AVX512;
@@ -144,6 +152,13 @@ pub fn valid_xcr0(value: u64, allowed: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instruction_pointer_leaves_the_hole() {
+        assert_eq!(made_canonical(0x7fff_ffff_ffff, 48), None);
+        assert_eq!(made_canonical(0x8000_0000_0000, 48), Some(0xffff_8000_0000_0000));
+        assert_eq!(made_canonical(0x8000_0000_0001, 57), None);
+    }
 
     #[test]
     fn canonical_addresses() {

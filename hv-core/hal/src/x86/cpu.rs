@@ -123,6 +123,12 @@ pub fn poke(cpu: CpuId) {
     apic::send(apic_id(cpu), u32::from(irq::POSTED));
 }
 
+/// Ends the core with a report of what a CPU is doing that does not come back.
+pub fn report_stuck(cpu: CpuId) {
+    fault::ask(cpu);
+    apic::send(apic_id(cpu), apic::NMI);
+}
+
 /// Waits for an interrupt and takes it.
 pub fn idle() {
     interrupts::enable_and_hlt();

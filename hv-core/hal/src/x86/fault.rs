@@ -10,6 +10,7 @@
 
 use super::trap::Frame;
 use super::{apic, boot, irq, paging, percpu, power, serial, time};
+use crate::addr::CpuId;
 use core::arch::asm;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -187,10 +188,22 @@ pub(super) fn stop_others() {
     }
 }
 
-/// Stops this CPU if a report has begun; for the NMI.
-pub(super) fn stop_if_asked() {
+/// The CPU that shall report where it is.
+static STUCK: AtomicU32 = AtomicU32::new(NOBODY);
+
+/// Asks a CPU to report at its next NMI.
+pub(super) fn ask(cpu: CpuId) {
+    STUCK.store(cpu.0, Ordering::Release);
+}
+
+/// Stops this CPU if a report has begun, or reports if it was asked to; for
+/// the NMI.
+pub(super) fn stop_if_asked(frame: &Frame) {
     if DYING.load(Ordering::Acquire) {
         stop();
+    }
+    if STUCK.load(Ordering::Acquire) == percpu::current().0 {
+        exception(frame);
     }
 }
 

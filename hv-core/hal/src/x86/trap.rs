@@ -103,7 +103,7 @@ extern "C" fn trap_taken(frame: &mut Frame) {
     match frame.vector {
         NMI => {
             percpu::here().nmis.fetch_add(1, Ordering::Relaxed);
-            fault::stop_if_asked();
+            fault::stop_if_asked(frame);
         }
         0..32 => match fixup(frame.rip) {
             Some(resume) if frame.vector != DOUBLE_FAULT && frame.vector != MACHINE_CHECK => {

@@ -18,7 +18,7 @@ use super::svm::{self, SvmVcpu};
 use super::vmx::{self, VmxVcpu};
 use super::{barrier, cpu, xstate};
 use crate::assist::Assist;
-use crate::exit::{Choice, Event, Exit, Role, Vendor};
+use crate::exit::{Choice, Event, Exit, GENERAL_PROTECTION, Role, Vendor};
 use crate::mailbox::Mailbox;
 use crate::stage2::{Format, Stage2, TableFrames};
 use crate::vendor::context::{self, Limits};
@@ -65,7 +65,7 @@ pub(super) trait VendorVcpu: Sized {
     fn set_tsc_offset(&mut self, offset: i64);
     fn flush(&mut self);
     fn xstate(&mut self) -> &mut xstate::Xstate;
-    fn dump(&self, line: &mut dyn FnMut(&str));
+    fn dump(&self, line: &mut dyn FnMut(fmt::Arguments<'_>));
 }
 
 static VENDOR: Once<Vendor> = Once::new();
@@ -272,9 +272,16 @@ impl HwVcpu {
         vendor!(self, v => v.cpl())
     }
 
-    /// Goes past the instruction that exited; ends an interrupt shadow.
+    /// Goes past the instruction that exited; ends an interrupt shadow. Behind
+    /// the last byte of the lower half there is no address: a CPU raises #GP
+    /// there, and one entry with such a RIP would be refused.
     pub fn skip(&mut self) {
         vendor!(mut self, v => v.skip());
+        let rip = self.rip();
+        if let Some(near) = crate::vendor::regs::made_canonical(rip, context::LINEAR_BITS) {
+            self.set_rip(near);
+            self.inject(GENERAL_PROTECTION);
+        }
     }
 
     /// This CPU begins to run it.
@@ -428,7 +435,7 @@ impl HwVcpu {
     }
 
     /// Tells its state in a few lines.
-    pub fn dump(&self, line: &mut dyn FnMut(&str)) {
+    pub fn dump(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
         let c = self.context();
         super::vcpu_dump::registers(&c, line);
         vendor!(self, v => v.dump(line));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A vCPU's registers as a few lines for the log.
+//! A vCPU's registers as a few lines for the log. Nothing here allocates: a
+//! guest makes it happen when it likes.
 
-use alloc::format;
+use core::fmt::Arguments;
 use hv_abi::vcpu::VcpuContext;
 
 const GENERAL: [&str; 16] = [
@@ -11,21 +12,23 @@ const GENERAL: [&str; 16] = [
 const SEGMENTS: [&str; 8] = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"];
 
 /// Tells them, a few to a line.
-pub fn registers(c: &VcpuContext, line: &mut dyn FnMut(&str)) {
-    for (names, values) in GENERAL.chunks(4).zip(c.gpr.chunks(4)) {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|i| format!("{:>3}={:016x}", names[i], values[i]));
-        line(&format!("{a} {b} {c} {d}"));
+pub fn registers(c: &VcpuContext, line: &mut dyn FnMut(Arguments<'_>)) {
+    for (n, v) in GENERAL.as_chunks::<4>().0.iter().zip(c.gpr.as_chunks::<4>().0) {
+        line(format_args!(
+            "{:>3}={:016x} {:>3}={:016x} {:>3}={:016x} {:>3}={:016x}",
+            n[0], v[0], n[1], v[1], n[2], v[2], n[3], v[3]
+        ));
     }
-    line(&format!("rip={:016x} rflags={:#x}", c.rip, c.rflags));
-    line(&format!("cr0={:#x} cr2={:#x} cr3={:#x} cr4={:#x}", c.cr0, c.cr2, c.cr3, c.cr4));
-    line(&format!("efer={:#x} pat={:#x} dr6={:#x} dr7={:#x}", c.efer, c.pat, c.dr6, c.dr7));
+    line(format_args!("rip={:016x} rflags={:#x}", c.rip, c.rflags));
+    line(format_args!("cr0={:#x} cr2={:#x} cr3={:#x} cr4={:#x}", c.cr0, c.cr2, c.cr3, c.cr4));
+    line(format_args!("efer={:#x} pat={:#x} dr6={:#x} dr7={:#x}", c.efer, c.pat, c.dr6, c.dr7));
     for (name, s) in SEGMENTS.iter().zip(&c.segments) {
-        line(&format!(
+        line(format_args!(
             "{name:>4}={:04x} base={:016x} limit={:08x} rights={:04x}",
             s.selector, s.base, s.limit, s.rights
         ));
     }
-    line(&format!(
+    line(format_args!(
         "gdtr={:x}/{:x} idtr={:x}/{:x} xcr0={:#x}",
         c.gdtr.base, c.gdtr.limit, c.idtr.base, c.idtr.limit, c.xcr0
     ));

@@ -8,6 +8,7 @@ use super::{Domain, run, table};
 use crate::event;
 use crate::memory::{domain as memory, pool::TablesOf};
 use crate::sched;
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use hv_abi::Status;
 use hv_abi::event::virq;
@@ -16,7 +17,7 @@ use hv_abi::event::virq;
 const BUDGET: usize = 16;
 
 /// One step; Again until all that can go is gone.
-pub fn step(domain: &Domain) -> Result<(), Status> {
+pub fn step(domain: &Arc<Domain>) -> Result<(), Status> {
     if domain.is_control() {
         return Err(Status::Invalid);
     }

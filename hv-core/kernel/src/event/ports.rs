@@ -1,47 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ports and their joins. Every port has a lock of its own and no code holds
 //! two: a join is made from one side, then checked and completed from the
-//! other, and undone if the other refuses.
+//! other, and undone if the other refuses. What races is in
+//! [`protocol`](super::protocol).
 
+use super::protocol::{self, Home, Join, Port, Target, Word};
 use super::ring::Words;
 use crate::domain::{Domain, table};
 use crate::sched;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use hv_abi::event::{
-    EventStatus, LINKED, MASKED, PENDING, PRIORITIES, PRIORITY_NORMAL, kind, virq,
-};
+use hv_abi::event::{EventStatus, PRIORITIES, kind, virq};
 use hv_abi::{DomainId, Status};
 use spin::{Mutex, Once};
-
-/// What a port is joined with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Join {
-    /// Free.
-    Free,
-    /// Waits for this domain to bind.
-    Unbound(DomainId),
-    /// Joined with this port of this domain.
-    Joined(DomainId, u32),
-    /// Raised for this virtual interrupt.
-    Virq(u32),
-    /// Raised by its own domain.
-    Ipi,
-}
-
-/// One port.
-#[derive(Clone, Copy)]
-struct Port {
-    join: Join,
-    vcpu: u32,
-    priority: u8,
-    /// Raised before the port words were registered.
-    early: bool,
-}
-
-const FREE: Port =
-    Port { join: Join::Free, vcpu: 0, priority: PRIORITY_NORMAL as u8, early: false };
 
 /// All ports of a domain.
 pub struct Ports {
@@ -71,7 +43,7 @@ impl Ports {
     /// `count` free ports; port 0 is never used.
     pub fn new(count: u32) -> Self {
         Self {
-            ports: (0..count).map(|_| Mutex::new(FREE)).collect(),
+            ports: (0..count).map(|_| Mutex::new(Port::FREE)).collect(),
             words: Once::new(),
             setup: Mutex::new(()),
             used: AtomicU32::new(0),
@@ -96,36 +68,69 @@ impl Ports {
     pub fn forget_once(&self) -> bool {
         self.forgotten.swap(true, Ordering::SeqCst)
     }
+}
 
-    /// Takes a free port for `join`.
-    pub(super) fn take(&self, join: Join, vcpu: u32) -> Result<u32, Status> {
-        let count = self.ports.len() as u32;
-        let start = self.cursor.load(Ordering::Relaxed);
-        for i in 0..count {
-            let number = (start + i) % count;
-            let Some(port) = self.get(number).filter(|_| number != 0) else {
-                continue;
-            };
-            let mut port = port.lock();
-            if port.join != Join::Free {
-                continue;
-            }
-            *port = Port { join, vcpu, ..FREE };
-            if let Some(word) = self.words.get().and_then(|w| w.get(number as usize)) {
-                word.fetch_and(!(PENDING | MASKED), Ordering::SeqCst);
-            }
-            self.used.fetch_add(1, Ordering::Relaxed);
-            self.cursor.store(number + 1, Ordering::Relaxed);
-            return Ok(number);
-        }
-        Err(Status::Limit)
+impl Home for Arc<Domain> {
+    type Lock = Mutex<Port>;
+    type Word = AtomicU32;
+
+    fn id(&self) -> DomainId {
+        self.id
     }
 
-    pub(super) fn free(&self, number: u32) {
-        if let Some(port) = self.get(number) {
-            *port.lock() = FREE;
-            self.used.fetch_sub(1, Ordering::Relaxed);
+    fn port(&self, number: u32) -> Option<&Mutex<Port>> {
+        self.ports.get(number)
+    }
+
+    fn has_words(&self) -> bool {
+        self.ports.words.get().is_some()
+    }
+
+    fn word(&self, number: u32) -> Option<&AtomicU32> {
+        self.ports.words.get()?.get(number as usize)
+    }
+
+    fn hears(&self, target: Target) -> bool {
+        self.vcpus.get(target.vcpu as usize).is_some_and(|vcpu| {
+            let ring = vcpu.rings.get(usize::from(target.priority));
+            ring.is_some_and(|r| r.get().is_some()) && vcpu.upcall.load(Ordering::SeqCst) != 0
+        })
+    }
+
+    fn append(&self, target: Target, number: u32) {
+        let Some(vcpu) = self.vcpus.get(target.vcpu as usize) else {
+            return;
+        };
+        let Some(ring) = vcpu.rings.get(usize::from(target.priority)).and_then(|r| r.get()) else {
+            return;
+        };
+        ring.append(number);
+        self.ports.delivered.fetch_add(1, Ordering::Relaxed);
+        vcpu.post(vcpu.upcall.load(Ordering::SeqCst));
+        sched::notify(self, target.vcpu as usize);
+    }
+}
+
+/// Takes a free port for `join`.
+pub(super) fn take(domain: &Arc<Domain>, join: Join, vcpu: u32) -> Result<u32, Status> {
+    let ports = &domain.ports;
+    let count = ports.ports.len() as u32;
+    let start = ports.cursor.load(Ordering::Relaxed);
+    for i in 0..count {
+        let number = start.wrapping_add(i) % count.max(1);
+        if number != 0 && protocol::take(domain, number, join, vcpu) {
+            ports.used.fetch_add(1, Ordering::Relaxed);
+            ports.cursor.store(number + 1, Ordering::Relaxed);
+            return Ok(number);
         }
+    }
+    Err(Status::Limit)
+}
+
+/// Gives a port back that nobody could use yet.
+pub(super) fn free(domain: &Arc<Domain>, number: u32) {
+    if protocol::close(domain, number).is_ok() {
+        domain.ports.used.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,39 +139,33 @@ pub(super) fn vcpu_number(domain: &Domain, vcpu: u64) -> Result<u32, Status> {
 }
 
 /// A port of `domain` that `remote` may bind to.
-pub fn allocate(domain: &Domain, remote: DomainId) -> Result<u32, Status> {
+pub fn allocate(domain: &Arc<Domain>, remote: DomainId) -> Result<u32, Status> {
     if domain.is_dying() {
         return Err(Status::Dying);
     }
-    domain.ports.take(Join::Unbound(remote), 0)
+    take(domain, Join::Unbound(remote), 0)
 }
 
 /// Joins a new port of the caller with an unbound one of `remote`.
-pub fn bind(caller: &Domain, remote: &Domain, remote_port: u64) -> Result<u32, Status> {
+pub fn bind(caller: &Arc<Domain>, remote: &Arc<Domain>, remote_port: u64) -> Result<u32, Status> {
     if remote.is_dying() {
         return Err(Status::Dying);
     }
-    let (remote_number, other) = remote.ports.named(remote_port)?;
-    let number = caller.ports.take(Join::Joined(remote.id, remote_number), 0)?;
-    let mut other = other.lock();
-    if other.join == Join::Unbound(caller.id) {
-        other.join = Join::Joined(caller.id, number);
-        return Ok(number);
+    let (theirs, _) = remote.ports.named(remote_port)?;
+    let mine = take(caller, Join::Joined(remote.id, theirs), 0)?;
+    match protocol::join(remote, theirs, caller.id, mine) {
+        Ok(()) => Ok(mine),
+        Err(status) => {
+            free(caller, mine);
+            Err(status)
+        }
     }
-    let status = match other.join {
-        Join::Free => Status::NotFound,
-        Join::Joined(..) => Status::Busy,
-        _ => Status::Denied,
-    };
-    drop(other);
-    caller.ports.free(number);
-    Err(status)
 }
 
 /// A port that raises itself on a vCPU.
-pub fn bind_ipi(domain: &Domain, vcpu: u64) -> Result<u32, Status> {
+pub fn bind_ipi(domain: &Arc<Domain>, vcpu: u64) -> Result<u32, Status> {
     let vcpu = vcpu_number(domain, vcpu)?;
-    domain.ports.take(Join::Ipi, vcpu)
+    take(domain, Join::Ipi, vcpu)
 }
 
 /// EventSend.
@@ -196,111 +195,42 @@ pub fn send(domain: &Arc<Domain>, port: u64) -> Result<(), Status> {
 
 /// Raises a port if it is still joined as the sender believes.
 pub(super) fn raise(domain: &Arc<Domain>, number: u32, expected: Join) {
-    let Some(port) = domain.ports.get(number) else {
-        return;
-    };
-    let target = {
-        let mut port = port.lock();
-        if port.join != expected {
-            return;
-        }
-        if domain.ports.words.get().is_none() {
-            port.early = true;
-            return;
-        }
-        *port
-    };
-    let Some(word) = domain.ports.words.get().and_then(|w| w.get(number as usize)) else {
-        return;
-    };
-    if word.fetch_or(PENDING, Ordering::SeqCst) & (PENDING | MASKED) == 0 {
-        link(domain, number, &target);
-    }
-}
-
-/// Puts a pending port into its ring, if it is in none, and tells the vCPU.
-fn link(domain: &Arc<Domain>, number: u32, target: &Port) {
-    let Some(word) = domain.ports.words.get().and_then(|w| w.get(number as usize)) else {
-        return;
-    };
-    let Some(vcpu) = domain.vcpus.get(target.vcpu as usize) else {
-        return;
-    };
-    let ring = vcpu.rings.get(usize::from(target.priority)).and_then(|r| r.get());
-    let upcall = vcpu.upcall.load(Ordering::Relaxed);
-    let Some(ring) = ring.filter(|_| upcall != 0) else {
-        // Stays pending; `catch_up` links it when ring and vector are there.
-        return;
-    };
-    if word.fetch_or(LINKED, Ordering::SeqCst) & LINKED == 0 {
-        ring.append(number);
-        domain.ports.delivered.fetch_add(1, Ordering::Relaxed);
-        vcpu.post(upcall);
-        sched::notify(domain, target.vcpu as usize);
-    }
+    protocol::raise(domain, number, expected);
 }
 
 /// Links every port that turned pending before words, ring and vector were
 /// all there.
 pub fn catch_up(domain: &Arc<Domain>) {
     for number in 1..domain.ports.ports.len() as u32 {
-        let Some(port) = domain.ports.get(number) else {
-            return;
-        };
-        let (target, early) = {
-            let mut port = port.lock();
-            let early = core::mem::replace(&mut port.early, false);
-            (*port, early)
-        };
-        if target.join == Join::Free {
-            continue;
-        }
-        let Some(word) = domain.ports.words.get().and_then(|w| w.get(number as usize)) else {
-            return;
-        };
-        if early {
-            word.fetch_or(PENDING, Ordering::SeqCst);
-        }
-        if word.load(Ordering::SeqCst) & (PENDING | MASKED) == PENDING {
-            link(domain, number, &target);
-        }
+        protocol::look_again(domain, number);
     }
 }
 
 /// EventUnmask.
 pub fn unmask(domain: &Arc<Domain>, port: u64) -> Result<(), Status> {
     let (number, port) = domain.ports.named(port)?;
-    let target = *port.lock();
-    if target.join == Join::Free {
+    if port.lock().join == Join::Free {
         return Err(Status::NotFound);
     }
     let words = domain.ports.words.get().ok_or(Status::State)?;
-    let word = words.get(number as usize).ok_or(Status::NotFound)?;
-    if word.load(Ordering::SeqCst) & (PENDING | MASKED) == PENDING {
-        link(domain, number, &target);
-    }
+    words.get(number as usize).ok_or(Status::NotFound)?;
+    protocol::look_again(domain, number);
     Ok(())
 }
 
 /// EventTarget.
-pub fn target(domain: &Domain, port: u64, vcpu: u64, priority: u64) -> Result<(), Status> {
-    let (_, port) = domain.ports.named(port)?;
+pub fn target(domain: &Arc<Domain>, port: u64, vcpu: u64, priority: u64) -> Result<(), Status> {
+    let (number, _) = domain.ports.named(port)?;
     let vcpu = vcpu_number(domain, vcpu)?;
     let priority = u8::try_from(priority)
         .ok()
         .filter(|p| usize::from(*p) < PRIORITIES)
         .ok_or(Status::Invalid)?;
-    let mut port = port.lock();
-    if port.join == Join::Free {
-        return Err(Status::NotFound);
-    }
-    port.vcpu = vcpu;
-    port.priority = priority;
-    Ok(())
+    protocol::aim(domain, number, Target { vcpu, priority })
 }
 
 /// EventStatus.
-pub fn status(domain: &Domain, port: u64) -> Result<EventStatus, Status> {
+pub fn status(domain: &Arc<Domain>, port: u64) -> Result<EventStatus, Status> {
     let (number, port) = domain.ports.named(port)?;
     let port = *port.lock();
     let (kind, remote, remote_port) = match port.join {
@@ -310,32 +240,28 @@ pub fn status(domain: &Domain, port: u64) -> Result<EventStatus, Status> {
         Join::Virq(virq) => (kind::VIRQ, 0, virq),
         Join::Ipi => (kind::IPI, domain.id, number),
     };
-    let word = domain.ports.words.get().and_then(|w| w.get(number as usize));
     Ok(EventStatus {
         kind,
         remote: remote.into(),
         remote_port,
-        vcpu: port.vcpu,
-        priority: port.priority.into(),
-        word: word.map_or(0, |w| w.load(Ordering::Relaxed)),
+        vcpu: port.target.vcpu,
+        priority: port.target.priority.into(),
+        word: domain.word(number).map_or(0, Word::get),
     })
 }
 
 /// EventClose.
-pub fn close(domain: &Domain, port: u64) -> Result<(), Status> {
-    let (number, port) = domain.ports.named(port)?;
-    let old = core::mem::replace(&mut *port.lock(), FREE);
-    if old.join == Join::Free {
-        return Err(Status::NotFound);
-    }
+pub fn close(domain: &Arc<Domain>, port: u64) -> Result<(), Status> {
+    let (number, _) = domain.ports.named(port)?;
+    let old = protocol::close(domain, number)?;
     domain.ports.used.fetch_sub(1, Ordering::Relaxed);
-    match old.join {
+    match old {
         Join::Joined(remote, remote_port) => {
-            let me = Join::Joined(domain.id, number);
+            let me = (domain.id, number);
             if remote == domain.id {
-                unjoin(domain, remote_port, me);
+                protocol::part(domain, remote_port, me);
             } else if let Some(remote) = table::get(remote) {
-                unjoin(&remote, remote_port, me);
+                protocol::part(&remote, remote_port, me);
             }
         }
         Join::Virq(virq) => {
@@ -348,20 +274,9 @@ pub fn close(domain: &Domain, port: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// The partner closed: the port waits for a new one of the same domain.
-fn unjoin(domain: &Domain, number: u32, me: Join) {
-    let (Some(port), Join::Joined(partner, _)) = (domain.ports.get(number), me) else {
-        return;
-    };
-    let mut port = port.lock();
-    if port.join == me {
-        port.join = Join::Unbound(partner);
-    }
-}
-
 /// Closes some ports of a dying domain; true when all are closed.
-pub fn close_some(domain: &Domain) -> bool {
-    let count = domain.ports.ports.len() as u32;
+pub fn close_some(domain: &Arc<Domain>) -> bool {
+    let count = (domain.ports.ports.len() as u32).max(1);
     if domain.ports.used.load(Ordering::Relaxed) == 0 {
         return true;
     }

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtual interrupts: ports that the core itself raises.
 
-use super::ports::{Join, raise, vcpu_number};
+use super::ports::{free, raise, take, vcpu_number};
+use super::protocol::Join;
 use crate::domain::{Domain, table};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use hv_abi::{DOM_CONTROL, Status};
 
 /// A port raised for a virtual interrupt.
-pub fn bind_virq(domain: &Domain, virq: u64, vcpu: u64) -> Result<u32, Status> {
+pub fn bind_virq(domain: &Arc<Domain>, virq: u64, vcpu: u64) -> Result<u32, Status> {
     let vcpu = vcpu_number(domain, vcpu)?;
     let index = usize::try_from(virq).map_err(|_| Status::Invalid)?;
     let place = domain.ports.virqs.get(index).ok_or(Status::Invalid)?;
     if virq != hv_abi::event::virq::SHUTDOWN && !domain.is_control() {
         return Err(Status::Denied);
     }
-    let number = domain.ports.take(Join::Virq(index as u32), vcpu)?;
+    let number = take(domain, Join::Virq(index as u32), vcpu)?;
     let first = place.compare_exchange(0, number, Ordering::SeqCst, Ordering::SeqCst);
     if first.is_err() {
-        domain.ports.free(number);
+        free(domain, number);
         return Err(Status::Exists);
     }
     Ok(number)

@@ -27,7 +27,7 @@ pub fn create(caller: &Domain, gpa: u64) -> Answer {
 
 /// DomainDestroy.
 pub fn destroy(domain: u64) -> Answer {
-    teardown::step(&*table::named(domain)?)?;
+    teardown::step(&table::named(domain)?)?;
     Ok(0)
 }
 

@@ -5,6 +5,7 @@ use super::{Handle, wake};
 use crate::clock::ticks_of_us;
 use crate::per_cpu::PerCpu;
 use crate::vcpu::{NEVER, Vcpu};
+use crate::watchdog;
 use core::sync::atomic::Ordering;
 use hv_abi::vcpu::run_state;
 use hv_hal::{cpu, time};
@@ -149,9 +150,10 @@ pub fn idle(cpu: &PerCpu) {
     cpu.idle.store(true, Ordering::SeqCst);
     let nothing = cpu.ready.load(Ordering::SeqCst) == 0 && !cpu.resched.load(Ordering::SeqCst);
     if nothing {
-        arm(cpu, NEVER);
+        arm(cpu, watchdog::next(cpu));
         cpu::idle();
         note_expired(cpu);
+        watchdog::look(cpu::current(), cpu, time::now());
     }
     cpu.idle.store(false, Ordering::SeqCst);
 }

@@ -4,7 +4,7 @@
 // UNSAFETY: its control block as a structure.
 #![allow(unsafe_code)]
 
-use alloc::format;
+use core::fmt::Arguments;
 use core::ptr::NonNull;
 
 use super::priority::Passing;
@@ -311,13 +311,13 @@ impl VendorVcpu for SvmVcpu {
         &mut self.xstate
     }
 
-    fn dump(&self, line: &mut dyn FnMut(&str)) {
+    fn dump(&self, line: &mut dyn FnMut(Arguments<'_>)) {
         let c = &self.vmcb().control;
-        line(&format!(
+        line(format_args!(
             "svm: exit {:#x} info {:#x} {:#x} int_info {:#x} vintr {:#x} shadow {:x}",
             c.exit_code, c.exit_info1, c.exit_info2, c.exit_int_info, c.vintr, c.shadow
         ));
-        line(&format!(
+        line(format_args!(
             "svm: asid {} clean {:#x} tsc offset {:#x} nested cr3 {:#x} nmi queued {}",
             c.asid,
             c.clean,
@@ -326,7 +326,7 @@ impl VendorVcpu for SvmVcpu {
             self.queue.nmi()
         ));
         if let Err(why) = check::check(self.vmcb(), &cpu::limits()) {
-            line(&format!("svm: the block breaks a rule: {why}"));
+            line(format_args!("svm: the block breaks a rule: {why}"));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! A vCPU on VT-x: its VMCS and what goes with it, as [`VendorVcpu`] asks.
 //! `run` has what is done at each run, `control` what control registers need.
 
-use alloc::format;
+use core::fmt::Arguments;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::fields::Vmcs;
@@ -88,7 +88,7 @@ impl VmxVcpu {
 
     /// The first of the rules for an entry that the VMCS breaks.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        self.judge(|cpu, snapshot| check::check(cpu, snapshot))
+        self.judge(check::check)
     }
 
     /// Lets `look` at what an entry would see.
@@ -347,14 +347,14 @@ impl VendorVcpu for VmxVcpu {
         &mut self.xstate
     }
 
-    fn dump(&self, line: &mut dyn FnMut(&str)) {
+    fn dump(&self, line: &mut dyn FnMut(Arguments<'_>)) {
         self.vmcs.with(|f| {
             let raw = self.raw(f);
-            line(&format!(
+            line(format_args!(
                 "vmx: reason {:#x} qualification {:#x} physical {:#x} event {:#x}/{:#x}",
                 raw.reason, raw.qualification, raw.guest_physical, raw.event, raw.error
             ));
-            line(&format!(
+            line(format_args!(
                 "vmx: vectoring {:#x} interruptibility {:#x} entry {:#x} primary {:#x} eptp {:#x}",
                 f.word(field::VECTORING_EVENT),
                 f.word(field::INTERRUPTIBILITY),
@@ -364,11 +364,11 @@ impl VendorVcpu for VmxVcpu {
             ));
         });
         match self.refused {
-            Some(Refused::Instruction(number)) => line(&format!(
+            Some(Refused::Instruction(number)) => line(format_args!(
                 "vmx: VM entry refused: instruction error {number} ({})",
                 instruction_error(number)
             )),
-            Some(Refused::State(reason, qualification)) => line(&format!(
+            Some(Refused::State(reason, qualification)) => line(format_args!(
                 "vmx: VM entry failed: reason {reason}, qualification {qualification:#x} ({})",
                 entry_failure(reason, qualification)
             )),
@@ -376,7 +376,7 @@ impl VendorVcpu for VmxVcpu {
         }
         self.judge(|cpu, snapshot| {
             check::each(cpu, snapshot, &mut |rule| {
-                line(&format!("vmx: the VMCS breaks a rule: {rule}"));
+                line(format_args!("vmx: the VMCS breaks a rule: {rule}"));
             });
         });
     }
