@@ -6,7 +6,7 @@ use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::mail::MAIL;
 use crate::paging::Tables;
@@ -38,6 +38,8 @@ unsafe impl Sync for Pages {}
 
 static PAGES: Pages = Pages(UnsafeCell::new(Tables::empty()));
 static IS_RUNNER: AtomicBool = AtomicBool::new(false);
+/// The runner's zero page.
+static ZERO_PAGE: AtomicU64 = AtomicU64::new(0);
 
 /// What the core told the runner.
 pub struct Boot {
@@ -102,6 +104,7 @@ extern "C" fn hv_guest_runner_start(zero_page: u64) -> ! {
         (*PAGES.0.get()).fill(PAGES.0.get() as u64);
     }
     IS_RUNNER.store(true, Ordering::Relaxed);
+    ZERO_PAGE.store(zero_page, Ordering::Relaxed);
     cpu::set_cr3(tables());
     prepare(0);
     let boot = Boot { cmdline: cmdline(zero_page), zero_page };
@@ -117,6 +120,20 @@ fn cmdline(zero_page: u64) -> &'static str {
         let start = (word(0x228) | word(0xc8) << 32) as *const u8;
         let length = (0..4096).take_while(|i| *start.add(*i) != 0).count();
         core::str::from_utf8(core::slice::from_raw_parts(start, length)).unwrap_or("")
+    }
+}
+
+/// The value of `name=NUMBER` on the runner's command line, decimal or 0x….
+pub fn parameter(name: &str) -> Option<u64> {
+    let page = ZERO_PAGE.load(Ordering::Relaxed);
+    let line = if page == 0 { "" } else { cmdline(page) };
+    line.split_whitespace().find_map(|word| number(word.strip_prefix(name)?.strip_prefix('=')?))
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }
 

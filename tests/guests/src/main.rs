@@ -18,6 +18,8 @@ mod baseline;
 #[cfg(target_os = "none")]
 mod child;
 #[cfg(target_os = "none")]
+mod fuzz;
+#[cfg(target_os = "none")]
 mod host;
 #[cfg(target_os = "none")]
 mod runner;

@@ -78,6 +78,7 @@ tests! {
     control_registers_refused
     xsetbv_policy
     instructions
+    canonical_edge
     ports
     debug_storm
     alignment_storm
@@ -89,4 +90,5 @@ tests! {
 
     fuzz_calls
     fuzz_registers
+    fuzz_machine
 }
