@@ -24,7 +24,7 @@ pub struct Initrd {
 }
 
 const BUSYBOX: &str = "/bin/busybox";
-const TOOLS: &[&str] = &["hvctl", "hvd"];
+const TOOLS: &[&str] = &["hvctl", "hvd", "hv-blk"];
 
 /// Builds the tools and both initrds.
 pub fn build(installer: &Installer, guest_kernel: &Kernel) -> Result<Initrd> {
@@ -49,7 +49,7 @@ pub fn exec_segment(command: &str) -> Vec<u8> {
 }
 
 fn tools() -> Result<Vec<PathBuf>> {
-    step("tools (hvctl, hvd)", || {
+    step("tools (hvctl, hvd, backends)", || {
         let mut command = host_cargo("build");
         command.args(["--quiet", "--profile", "tools"]);
         for tool in TOOLS {

@@ -50,8 +50,8 @@ const COMMON: [libc::c_long; 22] = [
     libc::SYS_write,
 ];
 
-/// `HVX_IOC_EVENT_SEND`: the only `ioctl` left.
-const EVENT_SEND: u64 = 0x4004_4814;
+/// The only requests of `ioctl` left: `HVX_IOC_EVENT_SEND`, `HVX_IOC_EVENT_CLOSE`.
+const EVENT_REQUESTS: [u64; 2] = [0x4004_4814, 0x4004_4815];
 
 /// Becomes `uid`, alone and with nothing; 0: only what needs no other user.
 /// The process must have one thread.
@@ -93,9 +93,12 @@ fn filter(more: &[libc::c_long]) -> Result<BpfProgram, Error> {
     for call in COMMON.iter().chain(more) {
         rules.insert(*call, Vec::new());
     }
-    let send = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, EVENT_SEND);
-    let rule = send.and_then(|c| SeccompRule::new(vec![c])).map_err(no)?;
-    rules.entry(libc::SYS_ioctl).or_insert_with(|| vec![rule]);
+    let request = |value: u64| {
+        let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+        is.and_then(|condition| SeccompRule::new(vec![condition]))
+    };
+    let requests: Result<Vec<_>, _> = EVENT_REQUESTS.iter().map(|value| request(*value)).collect();
+    rules.insert(libc::SYS_ioctl, requests.map_err(no)?);
     if rules.len() > CALLS_MAX {
         return Err(Error::Settings(format!("{} system calls are too many", rules.len())));
     }

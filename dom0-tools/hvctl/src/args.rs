@@ -150,6 +150,51 @@ pub enum Command {
         #[arg(short, long, requires = "domain")]
         cap: Option<u32>,
     },
+    /// Give a running domain one more disk
+    ///
+    /// Keys are those of a [[disk]] in the domain file: path=/srv/data.img
+    /// name=data read_only=true write_bytes=50M …
+    BlockAttach {
+        /// Name or number
+        domain: String,
+        /// The disk; path=… is required
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        keys: Vec<String>,
+    },
+    /// Take a disk from a running domain
+    BlockDetach {
+        /// Name or number
+        domain: String,
+        /// Name of the disk
+        disk: String,
+        /// Even if the guest does not let go of it; may cost the guest data
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// List a domain's disks, what they do and why they do not
+    BlockList {
+        /// Name or number
+        domain: String,
+    },
+    /// Tell a domain that a disk has grown, after making its image larger
+    BlockResize {
+        /// Name or number
+        domain: String,
+        /// Name of the disk
+        disk: String,
+        /// New size of the image, such as 20G; left out: it was changed already
+        size: Option<String>,
+    },
+    /// Change the limits of a disk: read_bytes=50M write_ops=1000, 0 for none
+    BlockLimit {
+        /// Name or number
+        domain: String,
+        /// Name of the disk
+        disk: String,
+        /// Limits; a direction of which one is named gets all of them anew
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        keys: Vec<String>,
+    },
     /// Print a domain's number
     Domid {
         /// Name

@@ -14,6 +14,7 @@
 
 use crate::console::Ring;
 use crate::daemon::{Daemon, Entry};
+use crate::devices::{self, supervise};
 use crate::lifecycle::{self, Cancel};
 use crate::record::{self, Record};
 use anyhow::Context;
@@ -54,6 +55,13 @@ pub async fn run(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
             daemon.journal.write("adopted", about, text);
         }
     }
+    // Backends of domains that are gone, or that will begin with new ones.
+    for uuid in devices::domains(daemon) {
+        if !daemon.entries().iter().any(|entry| entry.live().record.uuid == uuid) {
+            let daemon = daemon.clone();
+            tokio::task::spawn_blocking(move || devices::clear(&daemon, uuid)).await?;
+        }
+    }
     for record in records {
         match record.id {
             Some(id) => {
@@ -84,6 +92,8 @@ fn clear(daemon: &Arc<Daemon>, info: &DomainInfo, record: Option<&Record>) -> bo
         Some(record) => record::remove(&daemon.paths, record.uuid),
         None => {}
     }
+    // Backends let go of its memory first.
+    devices::clear(daemon, uuid::Uuid::from_bytes(info.uuid));
     if let Err(e) = domain::destroy(&*daemon.core, id) {
         daemon.journal.write("failed", about, e.to_string());
         return false;
@@ -110,6 +120,11 @@ fn adopt(daemon: &Arc<Daemon>, record: Record, id: DomainId) {
         Err(e) => {
             daemon.journal.write("console", about, format!("its console cannot be reached: {e:#}"))
         }
+    }
+    let devices = entry.live().record.devices.clone();
+    for device in devices {
+        let device = supervise::supervise(daemon, &entry, device, None);
+        entry.live().devices.push(device);
     }
     daemon.journal.write("adopted", about, "it ran already");
 }

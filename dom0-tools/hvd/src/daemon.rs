@@ -7,6 +7,9 @@
 //! plain mutexes are only looked at or replaced.
 
 use crate::console::{Hub, Service};
+use crate::devices::launch::Launcher;
+use crate::devices::supervise::Device;
+use crate::devices::verbs;
 use crate::journal::Journal;
 use crate::paths::Paths;
 use crate::problem::{Answer, Problem};
@@ -35,6 +38,8 @@ pub struct Live {
     pub record: Record,
     /// The console being served.
     pub service: Option<Service>,
+    /// Its devices, supervised.
+    pub devices: Vec<Device>,
     /// When this life began.
     pub started: Instant,
     /// Lives in a row that were short.
@@ -52,6 +57,7 @@ impl Entry {
             live: Mutex::new(Live {
                 record,
                 service: None,
+                devices: Vec::new(),
                 started: Instant::now(),
                 short_lives: 0,
                 stop_seen: false,
@@ -89,6 +95,8 @@ pub struct Daemon {
     pub core: Arc<dyn Core>,
     /// Its files.
     pub paths: Paths,
+    /// Starts backends.
+    pub launcher: Arc<dyn Launcher>,
     /// What happened.
     pub journal: Arc<Journal>,
     /// The core's log has new text.
@@ -130,10 +138,11 @@ impl Target {
 
 impl Daemon {
     /// A daemon that knows no domain yet.
-    pub fn new(core: Arc<dyn Core>, paths: Paths) -> Arc<Self> {
+    pub fn new(core: Arc<dyn Core>, paths: Paths, launcher: Arc<dyn Launcher>) -> Arc<Self> {
         Arc::new(Self {
             core,
             paths,
+            launcher,
             journal: Arc::default(),
             log_news: Notify::new(),
             quiet_frames: Mutex::default(),
@@ -223,6 +232,10 @@ impl Daemon {
     pub fn describe(&self, info: &DomainInfo, with_spec: bool) -> Domain {
         let mut document = Domain::from(info);
         if let Some(entry) = self.entry_of(info) {
+            if let Some(why) = verbs::held(&entry).filter(|_| document.reason.is_none()) {
+                document.reason = Some("io-error".into());
+                document.reason_text = Some(format!("its I/O failed and is held back: {why}"));
+            }
             let live = entry.live();
             document.managed = true;
             document.created_unix = Some(live.record.created_unix);

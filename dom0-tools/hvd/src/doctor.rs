@@ -68,6 +68,27 @@ pub fn prepare(daemon: &Daemon) -> Answer<()> {
     Ok(())
 }
 
+/// Devices that do not serve their guest.
+fn devices(daemon: &Daemon) -> Check {
+    let mut bad = Vec::new();
+    for entry in daemon.entries() {
+        let live = entry.live();
+        for device in &live.devices {
+            let status = device.status();
+            if ["held", "quarantined", "restarting"].contains(&&*status.phase) {
+                let (domain, name) = (&live.record.spec.name, &device.record.name);
+                bad.push(format!("{domain}/{name} ({})", status.phase));
+            }
+        }
+    }
+    check(
+        "devices",
+        bad.is_empty(),
+        none_or(&bad, "devices that do not serve their guest"),
+        "`hvctl block-list DOMAIN` says why; `hvctl unpause DOMAIN` tries held I/O again",
+    )
+}
+
 /// Looks at everything.
 pub fn run(daemon: &Daemon) -> Answer<Doctor> {
     let core = &daemon.core;
@@ -133,6 +154,20 @@ pub fn run(daemon: &Daemon) -> Answer<Doctor> {
         "restart hvd: it clears them",
     );
 
-    let checks = vec![interface, audit, frames, dying, unknown, stopped, records];
+    let devices = devices(daemon);
+    let leftover: Vec<String> = crate::devices::domains(daemon)
+        .into_iter()
+        .filter(|uuid| !known.contains(uuid))
+        .map(|uuid| uuid.to_string())
+        .collect();
+    let backends = check(
+        "backends",
+        leftover.is_empty(),
+        none_or(&leftover, "domains that are gone but have backends"),
+        "restart hvd: it ends them",
+    );
+
+    let checks =
+        vec![interface, audit, frames, dying, unknown, stopped, records, devices, backends];
     Ok(Doctor { ok: checks.iter().all(|c| c.ok), checks })
 }

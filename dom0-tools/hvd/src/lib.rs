@@ -9,6 +9,7 @@
 //!
 //! - [`daemon`]: the domains it knows; [`lifecycle`]: making, ending, restarting
 //!   them; [`watch`]: what the core tells.
+//! - [`devices`]: the processes that serve disks and networks.
 //! - [`console`]: rings, log and readers; [`journal`]: what happened.
 //! - [`http`]: the socket; [`doctor`]: looking for trouble.
 //!
@@ -18,6 +19,7 @@
 pub mod adopt;
 pub mod console;
 pub mod daemon;
+pub mod devices;
 pub mod doctor;
 pub mod http;
 pub mod journal;
@@ -30,6 +32,7 @@ pub mod watch;
 
 use anyhow::Context;
 use daemon::Daemon;
+use devices::launch::{Launcher, Processes};
 use hv_client::Core;
 use paths::Paths;
 use std::future::Future;
@@ -42,8 +45,18 @@ pub async fn serve(
     paths: Paths,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    serve_with(core, paths, Arc::new(Processes), stop).await
+}
+
+/// The same with another way to start backends.
+pub async fn serve_with(
+    core: Arc<dyn Core>,
+    paths: Paths,
+    launcher: Arc<dyn Launcher>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let lock = paths.lock()?;
-    let daemon = Daemon::new(core, paths.clone());
+    let daemon = Daemon::new(core, paths.clone(), launcher);
     watch::start(&daemon)?;
     adopt::run(&daemon).await?;
     doctor::prepare(&daemon)?;

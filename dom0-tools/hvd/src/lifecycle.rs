@@ -8,6 +8,7 @@
 
 use crate::console::Ring;
 use crate::daemon::{Daemon, Entry, Target};
+use crate::devices::{self, Home, supervise, verbs};
 use crate::journal::unix_ms;
 use crate::problem::{Answer, Problem};
 use crate::record::{self, Record};
@@ -45,7 +46,7 @@ impl Cancel {
 }
 
 /// Runs `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
     match spawn_blocking(work).await {
@@ -55,13 +56,21 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Makes a domain and starts it.
-pub async fn create(daemon: Arc<Daemon>, request: CreateRequest, cancel: Cancel) -> Answer<Domain> {
+pub async fn create(
+    daemon: Arc<Daemon>,
+    mut request: CreateRequest,
+    cancel: Cancel,
+) -> Answer<Domain> {
+    hv_toolstack::disk::name_all(&mut request.spec.disks);
     let entry = Entry::new(Record {
         schema: SCHEMA.into(),
         uuid: Uuid::new_v4(),
         id: None,
         console_port: 0,
         bus_port: 0,
+        devices: Vec::new(),
+        incarnations: 0,
+        spare_ports: Vec::new(),
         created_unix: unix_ms() / 1000,
         started_unix: 0,
         restarts: 0,
@@ -94,8 +103,9 @@ pub async fn bring_up(
     let record = entry.live().record.clone();
     let name = record.spec.name.clone();
     let (core, paths) = (daemon.core.clone(), daemon.paths.clone());
+    let its_daemon = daemon.clone();
     let cancel = cancel.clone();
-    let (record, ring, info) = blocking(move || {
+    let (record, ring, begun, info) = blocking(move || {
         let keep_on = || cancel.keep_on();
         let mut record = record;
         let uuid = record.uuid;
@@ -105,6 +115,12 @@ pub async fn bring_up(
         record.id = Some(built.id());
         record.console_port = built.ports.console;
         record.bus_port = built.ports.bus;
+        let memory = record.spec.memory;
+        let home = Home { domain: built.id(), uuid, memory };
+        let plans = devices::plans(&record.spec);
+        let begun = verbs::begin_all(&its_daemon, &home, &plans, &mut record.incarnations)?;
+        record.devices = begun.iter().map(|device| device.record.clone()).collect();
+        record.spare_ports.clear();
         record.started_unix = unix_ms() / 1000;
         record::store(&paths, &record).map_err(|e| {
             let message = format!("cannot write the domain's record: {e}");
@@ -126,7 +142,8 @@ pub async fn bring_up(
         // A failed restart ends the entry, so there is no older record to keep.
         let info = info.inspect_err(|_| record::remove(&paths, uuid))?;
         built.release();
-        Ok((record, ring, info))
+        let begun: Vec<_> = begun.into_iter().map(devices::Begun::release).collect();
+        Ok((record, ring, begun, info))
     })
     .await?;
     let id = info.domain as DomainId;
@@ -138,6 +155,11 @@ pub async fn bring_up(
     match service {
         Ok(service) => live.service = Some(service),
         Err(e) => tracing::warn!("`{name}` has no console: {e}"),
+    }
+    drop(live);
+    for (device, running) in begun {
+        let device = supervise::supervise(daemon, entry, device, running);
+        entry.live().devices.push(device);
     }
     Ok(info)
 }
@@ -164,9 +186,26 @@ async fn destroy_in_core(daemon: &Arc<Daemon>, id: DomainId) -> Answer<()> {
     blocking(move || Ok(domain::destroy(&*core, id)?)).await
 }
 
+/// Ends a domain's devices; their backends let go of its memory.
+async fn end_devices(daemon: &Arc<Daemon>, entry: &Arc<Entry>) -> Answer<()> {
+    let (devices, uuid) = {
+        let mut live = entry.live();
+        live.record.devices.clear();
+        (std::mem::take(&mut live.devices), live.record.uuid)
+    };
+    let daemon = daemon.clone();
+    blocking(move || {
+        devices.into_iter().for_each(supervise::Device::end);
+        devices::clear(&daemon, uuid);
+        Ok(())
+    })
+    .await
+}
+
 /// Ends an entry's domain and the entry. The caller holds `work`.
 async fn end(daemon: &Arc<Daemon>, entry: &Arc<Entry>) -> Answer<()> {
     entry.detach().await;
+    end_devices(daemon, entry).await?;
     if let Some(id) = entry.id() {
         destroy_in_core(daemon, id).await?;
     }
@@ -255,6 +294,7 @@ async fn stopped(daemon: Arc<Daemon>, entry: Arc<Entry>, id: DomainId, info: Opt
 /// Builds an entry's domain again. The caller holds `work`.
 pub async fn restart(daemon: &Arc<Daemon>, entry: &Arc<Entry>) -> Answer<DomainId> {
     entry.detach().await;
+    end_devices(daemon, entry).await?;
     let (old, record) = {
         let mut live = entry.live();
         let old = live.record.id.take();

@@ -42,6 +42,16 @@ impl Paths {
         self.dir.join("domains")
     }
 
+    /// Directories of devices, by domain.
+    pub fn all_devices(&self) -> PathBuf {
+        self.dir.join("devices")
+    }
+
+    /// Directories of a domain's devices, by slot.
+    pub fn devices(&self, domain: uuid::Uuid) -> PathBuf {
+        self.all_devices().join(domain.to_string())
+    }
+
     /// Where a detached daemon logs to.
     pub fn log(&self) -> PathBuf {
         self.dir.join("hvd.log")

@@ -31,6 +31,12 @@ impl Problem {
         self
     }
 
+    /// About a key of the domain file.
+    pub fn field(mut self, key: &str) -> Self {
+        self.0.field = Some(key.into());
+        self
+    }
+
     /// The HTTP status that goes with the code.
     pub fn status(&self) -> u16 {
         match &*self.0.code {
@@ -68,7 +74,7 @@ impl From<BuildError> for Problem {
         let mut problem = Self::new(code, e.why);
         problem.0.hint = e.hint;
         problem.0.step = Some(e.step.text().into());
-        problem.0.field = e.field.map(Into::into);
+        problem.0.field = e.field;
         problem
     }
 }

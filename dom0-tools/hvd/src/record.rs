@@ -3,6 +3,7 @@
 //! file per domain, replaced as a whole, so that a kill leaves the old or the
 //! new one.
 
+use crate::devices::DeviceRecord;
 use crate::paths::Paths;
 use hv_abi::DomainId;
 use hv_toolstack::spec::DomainSpec;
@@ -26,6 +27,15 @@ pub struct Record {
     /// The guest's port that tells it of devices that come and go.
     #[serde(default)]
     pub bus_port: u32,
+    /// Its devices.
+    #[serde(default)]
+    pub devices: Vec<DeviceRecord>,
+    /// Devices it ever had.
+    #[serde(default)]
+    pub incarnations: u32,
+    /// Ports of the guest that devices had which are gone.
+    #[serde(default)]
+    pub spare_ports: Vec<u32>,
     /// When it was made first, in seconds since 1970.
     pub created_unix: u64,
     /// When its present life began.

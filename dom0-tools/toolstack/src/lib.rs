@@ -16,6 +16,7 @@ pub mod api;
 pub mod boot;
 pub mod builder;
 pub mod bzimage;
+pub mod disk;
 pub mod domain;
 pub mod file;
 pub mod layout;

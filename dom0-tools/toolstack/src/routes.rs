@@ -55,6 +55,10 @@ routes! {
     PUT "/v1/domains/{domain}/vcpus/{vcpu}/affinity" [] "AffinityRequest" "Done" "Restricts a vCPU to CPUs.";
     GET "/v1/domains/{domain}/vcpus/{vcpu}/trace" [] "" "Trace" "The latest exits of a vCPU.";
     GET "/v1/domains/{domain}/console" [] "" "" "With `Upgrade: hv-console`: the console in both directions, beginning with its latest output. Without: that output as text.";
+    GET "/v1/domains/{domain}/disks" [] "" "Disks" "A domain's disks, with their counters.";
+    POST "/v1/domains/{domain}/disks" [] "DiskSpec" "OneDisk" "Gives a running domain one more disk.";
+    PUT "/v1/domains/{domain}/disks/{disk}" [] "DiskChange" "OneDisk" "Changes a disk's size or limits.";
+    DELETE "/v1/domains/{domain}/disks/{disk}" ["force"] "" "Done" "Asks the guest to let go of a disk and takes it away; with `force=true` whatever the guest does.";
     GET "/v1/openapi.json" [] "" "" "This document.";
 }
 

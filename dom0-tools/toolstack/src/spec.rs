@@ -2,6 +2,7 @@
 //! A domain as its owner wants it: what the domain file says, with every
 //! default filled in. This is what the daemon is sent and what it stores.
 
+use crate::disk::{DISKS_MAX, DiskSpec};
 use crate::units::{CpuSet, format_size};
 use hv_abi::MAX_VCPUS;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,9 @@ pub struct DomainSpec {
     /// Share of the CPUs.
     #[serde(default)]
     pub cpu: CpuSpec,
+    /// Disks, in the order in which the guest sees them.
+    #[serde(default)]
+    pub disks: Vec<DiskSpec>,
     /// When it turns itself off.
     pub on_poweroff: Action,
     /// When it asks to be started again.
@@ -89,8 +93,8 @@ pub struct DomainSpec {
 /// A value that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The domain file's key.
-    pub field: &'static str,
+    /// The domain file's key: `cpu.weight`, `disk[0].path`.
+    pub field: String,
     /// What is wrong with it.
     pub message: String,
 }
@@ -99,7 +103,9 @@ impl DomainSpec {
     /// Everything that is wrong without looking at files or at the host.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut no = |field, message: String| faults.push(Fault { field, message });
+        let mut no = |field: &str, message: String| {
+            faults.push(Fault { field: field.into(), message });
+        };
         if let Err(message) = check_name(&self.name) {
             no("name", message);
         }
@@ -131,6 +137,19 @@ impl DomainSpec {
         }
         if affinity.is_some_and(|set| set.0 == 0) {
             no("cpu.affinity", "names no CPU".into());
+        }
+        if self.disks.len() > DISKS_MAX {
+            no("disk", format!("{} disks; {DISKS_MAX} are possible", self.disks.len()));
+        }
+        for (i, disk) in self.disks.iter().enumerate() {
+            for (key, message) in disk.faults() {
+                no(&format!("disk[{i}].{key}"), message);
+            }
+            let same = |other: &DiskSpec| !disk.name.is_empty() && other.name == disk.name;
+            if self.disks.iter().take(i).any(same) {
+                let message = format!("another disk is called `{}`", disk.name);
+                no(&format!("disk[{i}].name"), message);
+            }
         }
         faults
     }

@@ -229,7 +229,7 @@ fn refusals_say_which_key_and_why() {
         .iter()
         .map(|e| {
             let hint = e.hint.as_deref().unwrap_or("-");
-            format!("{}, {}: {e}\n  hint: {hint}", e.field.unwrap_or("-"), e.step.text())
+            format!("{}, {}: {e}\n  hint: {hint}", e.field.as_deref().unwrap_or("-"), e.step.text())
                 .replace(&dir, "DIR")
         })
         .collect();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each command does: ask, then show.
 
+mod block;
 mod console;
 mod create;
 mod domains;
@@ -66,6 +67,17 @@ async fn dispatch(c: &Context, command: Command) -> Outcome<Exit> {
         }
         Command::Sched { domain, weight, cap } => {
             domains::sched(c, domain.as_deref(), weight, cap).await?
+        }
+        Command::BlockAttach { domain, keys } => block::attach(c, &domain, &keys).await?,
+        Command::BlockDetach { domain, disk, force } => {
+            block::detach(c, &domain, &disk, force).await?;
+        }
+        Command::BlockList { domain } => block::list(c, &domain).await?,
+        Command::BlockResize { domain, disk, size } => {
+            block::resize(c, &domain, &disk, size.as_deref()).await?;
+        }
+        Command::BlockLimit { domain, disk, keys } => {
+            block::limit(c, &domain, &disk, &keys).await?;
         }
         Command::Domid { name } => domains::domid(c, &name).await?,
         Command::Domname { id } => domains::domname(c, id).await?,

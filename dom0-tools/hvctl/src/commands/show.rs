@@ -4,8 +4,8 @@
 use crate::style::Paint;
 use crate::table::Side::{Left, Right};
 use crate::table::{Table, pairs};
-use hv_toolstack::api::{Doctor, Domain, Event, Host, Trace, Vcpu};
-use hv_toolstack::units::{format_cpu_time, format_uptime};
+use hv_toolstack::api::{Disk, Doctor, Domain, Event, Host, Trace, Vcpu};
+use hv_toolstack::units::{format_cpu_time, format_size, format_uptime};
 
 fn mib(bytes: u64) -> String {
     (bytes >> 20).to_string()
@@ -78,6 +78,37 @@ pub fn vcpus(vcpus: &[Vcpu], paint: Paint) -> String {
     table.text(paint)
 }
 
+/// `hvctl block-list`.
+pub fn disks(disks: &[Disk], paint: Paint) -> String {
+    let mut table = Table::new(&[
+        ("Disk", Left),
+        ("Slot", Right),
+        ("State", Left),
+        ("Size", Right),
+        ("Read", Right),
+        ("Written", Right),
+        ("Errors", Right),
+        ("Image", Left),
+        ("Reason", Left),
+    ]);
+    for d in disks {
+        let figure = |name: &str| d.stats[name].as_u64();
+        let size = |name: &str| figure(name).map_or_else(String::new, format_size);
+        table.row(vec![
+            d.name.clone(),
+            d.slot.map_or_else(String::new, |slot| slot.to_string()),
+            d.state.clone(),
+            size("capacity_bytes"),
+            size("read_bytes"),
+            size("write_bytes"),
+            figure("errors").map_or_else(String::new, |n| n.to_string()),
+            d.spec.path.display().to_string(),
+            d.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.text(paint)
+}
+
 /// `hvctl uptime`.
 pub fn uptimes(rows: impl Iterator<Item = Vec<String>>, paint: Paint) -> String {
     let mut table = Table::new(&[("Name", Left), ("Id", Right), ("Uptime", Right)]);
@@ -94,7 +125,12 @@ pub fn domain(d: &Domain, paint: Paint) -> String {
         ("state", paint.state(&d.state, &d.state)),
     ];
     if let Some(why) = &d.reason_text {
-        lines.push(("stopped because", why.clone()));
+        let what = if d.reason.as_deref() == Some("io-error") {
+            "held because"
+        } else {
+            "stopped because"
+        };
+        lines.push((what, why.clone()));
     }
     lines.extend([
         ("memory", format!("{} MiB of {} MiB", mib(d.memory_bytes), mib(d.max_memory_bytes))),
@@ -117,6 +153,10 @@ pub fn domain(d: &Domain, paint: Paint) -> String {
             lines.push(("initrd", initrd.display().to_string()));
         }
         lines.push(("cmdline", spec.kernel_cmdline()));
+    }
+    for disk in &d.disks {
+        let state = paint.state(&disk.state, &disk.state);
+        lines.push(("disk", format!("{} ({}), {state}", disk.name, disk.spec.path.display())));
     }
     pairs(&lines, paint)
 }

@@ -2,6 +2,7 @@
 //! Paths about domains.
 
 use super::{Shared, body, document, done};
+use crate::devices::verbs;
 use crate::lifecycle::{self, Cancel};
 use crate::problem::{Answer, Problem};
 use crate::record;
@@ -26,7 +27,10 @@ pub async fn list(State(daemon): Shared) -> Answer<Response> {
 pub async fn one(State(daemon): Shared, Path(name): Path<String>) -> Answer<Response> {
     lifecycle::reconcile(&daemon);
     let target = daemon.find(&name)?;
-    let domain = daemon.describe(&target.info, true);
+    let mut domain = daemon.describe(&target.info, true);
+    if let Some(entry) = &target.entry {
+        domain.disks = verbs::all(entry).await;
+    }
     Ok(document(OneDomain { domain }))
 }
 
@@ -119,6 +123,9 @@ pub async fn unpause(State(daemon): Shared, Path(name): Path<String>) -> Answer<
     }
     if target.info.state & state::PAUSED == 0 {
         return Err(Problem::new("refused", format!("`{name}` is not paused")));
+    }
+    if let Some(entry) = &target.entry {
+        verbs::resume(entry).await;
     }
     daemon.core.domain_unpause(target.id())?;
     let about = Some((target.id(), &*name));

@@ -2,6 +2,7 @@
 //! The API on the socket: paths as `hv_toolstack::routes` lists them.
 
 mod console;
+mod devices;
 mod domains;
 mod host;
 
@@ -40,6 +41,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/domains/{domain}/vcpus/{vcpu}/affinity", put(domains::affinity))
         .route("/v1/domains/{domain}/vcpus/{vcpu}/trace", get(domains::trace))
         .route("/v1/domains/{domain}/console", get(console::attach))
+        .route("/v1/domains/{domain}/disks", get(devices::list).post(devices::attach))
+        .route("/v1/domains/{domain}/disks/{disk}", put(devices::change).delete(devices::detach))
         .route("/v1/openapi.json", get(openapi))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Documents about domains and their vCPUs, and requests to change them.
 
+use super::Disk;
 use crate::domain;
 use crate::spec::DomainSpec;
 use crate::units::CpuSet;
@@ -24,7 +25,8 @@ pub struct Domain {
     /// `crashed`, `building` or `dying`.
     pub state: String,
     /// Why it stopped: `poweroff`, `reboot`, `suspend`, `crash`, `watchdog`,
-    /// `triple-fault`, `memory-fault` or `bad-state`.
+    /// `triple-fault`, `memory-fault` or `bad-state`; or `io-error`: it is paused
+    /// because a disk of the host is full or broken.
     pub reason: Option<String>,
     /// The same as a sentence, with what is known.
     pub reason_text: Option<String>,
@@ -63,6 +65,9 @@ pub struct Domain {
     /// What it was made from; only in the document of one domain.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub spec: Option<DomainSpec>,
+    /// Its disks with their counters; only in the document of one domain.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub disks: Vec<Disk>,
 }
 
 impl From<&DomainInfo> for Domain {
@@ -92,6 +97,7 @@ impl From<&DomainInfo> for Domain {
             weight: info.weight,
             cap: info.cap,
             spec: None,
+            disks: Vec::new(),
         }
     }
 }

@@ -6,9 +6,11 @@
 //! another meaning; words such as states may get new siblings. Times are
 //! nanoseconds (`_ns`) or seconds since 1970 (`_unix`), sizes bytes.
 
+mod device;
 mod domain;
 mod host;
 
+pub use device::*;
 pub use domain::*;
 pub use host::*;
 

@@ -54,7 +54,7 @@ pub struct BuildError {
     /// What was being done.
     pub step: Step,
     /// The domain file's key that is at fault, if one is.
-    pub field: Option<&'static str>,
+    pub field: Option<String>,
     /// What happened.
     pub why: String,
     /// What to do.
@@ -64,8 +64,14 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    pub(super) fn new(step: Step, field: Option<&'static str>, why: impl ToString) -> Self {
-        Self { step, field, why: why.to_string(), hint: None, cancelled: false }
+    pub(super) fn new(step: Step, field: Option<&str>, why: impl ToString) -> Self {
+        Self {
+            step,
+            field: field.map(Into::into),
+            why: why.to_string(),
+            hint: None,
+            cancelled: false,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -46,9 +46,9 @@ pub(super) struct Files {
 
 impl Files {
     pub fn open(spec: &DomainSpec) -> Result<Self, BuildError> {
-        let no = |field, why: String| Err(BuildError::new(Step::Files, Some(field), why));
+        let no = |field: &str, why: String| Err(BuildError::new(Step::Files, Some(field), why));
         if let Some(fault) = spec.faults().into_iter().next() {
-            return no(fault.field, fault.message);
+            return no(&fault.field, fault.message);
         }
         let (kernel, image) = open_kernel(&spec.kernel)?;
         let cmdline = spec.kernel_cmdline();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The keys of a domain file, one row each, and what their values become.
 
+use crate::disk::{self, DiskSpec, Format, Limits, OnIoError};
 use crate::file::nearest;
 use crate::spec::{Action, CpuSpec, DomainSpec};
 use crate::units::{CpuSet, parse_size};
@@ -21,6 +22,12 @@ pub enum Kind {
     Cpus,
     /// One of [`Action::ALL`].
     Action,
+    /// `true` or `false`.
+    Flag,
+    /// One of [`Format::ALL`].
+    Format,
+    /// One of [`OnIoError::ALL`].
+    OnIoError,
 }
 
 impl Kind {
@@ -33,6 +40,9 @@ impl Kind {
             Kind::Size => "a size such as \"128M\"",
             Kind::Cpus => "CPUs such as \"0-3,6\"",
             Kind::Action => "\"destroy\", \"restart\" or \"preserve\"",
+            Kind::Flag => "true or false",
+            Kind::Format => "\"raw\"",
+            Kind::OnIoError => "\"report\" or \"pause\"",
         }
     }
 }
@@ -40,7 +50,8 @@ impl Kind {
 /// A row of [`KEYS`].
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Name, with a dot for a key of a table.
+    /// Name, with a dot for a key of a table, or of each of several tables
+    /// ([`TABLES`]).
     pub path: &'static str,
     /// What it holds.
     pub kind: Kind,
@@ -92,7 +103,46 @@ keys! {
         "when the guest reboots: destroy, restart or preserve; default restart";
     "on_crash" Action optional "on_crash = \"preserve\""
         "when the guest crashes: destroy, restart or preserve; default destroy";
+    "disk.path" Path required "path = \"web.img\""
+        "the image, a file or a block device; relative to the domain file";
+    "disk.name" Text optional "name = \"root\""
+        "unique name among the domain's disks; default disk0, disk1, …";
+    "disk.format" Format optional "format = \"raw\""
+        "layout of the image, which is never guessed; default raw";
+    "disk.read_only" Flag optional "read_only = true"
+        "whether the guest may only read; several domains can read one image; default false";
+    "disk.serial" Text optional "serial = \"WEB-0001\""
+        "serial number that the guest sees, up to 20 characters; default the disk's name";
+    "disk.block_size" Number optional "block_size = 4096"
+        "bytes of a sector, 512 or 4096; default 512";
+    "disk.direct" Flag optional "direct = false"
+        "whether to go around the control domain's page cache where that is possible; default true";
+    "disk.discard" Flag optional "discard = false"
+        "whether what the guest discards is given back to the host; default true";
+    "disk.queues" Number optional "queues = 2"
+        "queues, up to 16; default one for each vCPU, but no more than 4";
+    "disk.on_io_error" OnIoError optional "on_io_error = \"pause\""
+        "when the host's disk is full or broken: report it to the guest, or pause the domain; default report";
+    "disk.read_bytes" Size optional "read_bytes = \"50M\""
+        "most bytes read per second; default no limit";
+    "disk.read_bytes_burst" Size optional "read_bytes_burst = \"200M\""
+        "bytes that may be read at once after a rest; default a tenth of a second's";
+    "disk.read_ops" Number optional "read_ops = 1000"
+        "most reads per second; default no limit";
+    "disk.read_ops_burst" Number optional "read_ops_burst = 5000"
+        "reads at once after a rest; default a tenth of a second's";
+    "disk.write_bytes" Size optional "write_bytes = \"50M\""
+        "most bytes written per second; default no limit";
+    "disk.write_bytes_burst" Size optional "write_bytes_burst = \"200M\""
+        "bytes that may be written at once after a rest; default a tenth of a second's";
+    "disk.write_ops" Number optional "write_ops = 1000"
+        "most writes per second; default no limit";
+    "disk.write_ops_burst" Number optional "write_ops_burst = 5000"
+        "writes at once after a rest; default a tenth of a second's";
 }
+
+/// Tables of which a file may have several: `[[disk]]`.
+pub const TABLES: &[&str] = &["disk"];
 
 /// A value of a type that some key takes.
 #[derive(Clone, Debug)]
@@ -100,6 +150,7 @@ pub(super) enum Value {
     Text(String),
     Number(i64),
     Numbers(Vec<i64>),
+    Flag(bool),
 }
 
 impl Value {
@@ -107,6 +158,7 @@ impl Value {
         match value {
             DeValue::String(text) => Some(Value::Text(text.to_string())),
             DeValue::Integer(number) => int(number).map(Value::Number),
+            DeValue::Boolean(flag) => Some(Value::Flag(*flag)),
             DeValue::Array(items) => items
                 .iter()
                 .map(|item| item.get_ref().as_integer().and_then(int))
@@ -121,6 +173,9 @@ impl Value {
         match kind {
             Kind::Number => {
                 text.parse().map(Value::Number).map_err(|_| format!("expected {}", kind.text()))
+            }
+            Kind::Flag => {
+                text.parse().map(Value::Flag).map_err(|_| format!("expected {}", kind.text()))
             }
             _ => Ok(Value::Text(text.into())),
         }
@@ -144,6 +199,7 @@ impl Default for Draft {
             memory: 0,
             vcpus: 1,
             cpu: CpuSpec::default(),
+            disks: Vec::new(),
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
@@ -152,7 +208,24 @@ impl Default for Draft {
 }
 
 impl Draft {
-    pub fn set(&mut self, key: &Key, value: Value) -> Result<(), String> {
+    /// One more of [`TABLES`].
+    pub fn add(&mut self, table: &str) {
+        if table == "disk" {
+            self.0.disks.push(DiskSpec::default());
+        }
+    }
+
+    /// Number of [`TABLES`] of this name.
+    pub fn count(&self, table: &str) -> usize {
+        if table == "disk" { self.0.disks.len() } else { 0 }
+    }
+
+    /// Sets a key; `index` says of which of several tables.
+    pub fn set(&mut self, key: &Key, index: usize, value: Value) -> Result<(), String> {
+        if let Some(("disk", name)) = key.path.split_once('.') {
+            let disk = self.0.disks.get_mut(index).ok_or("there is no such disk")?;
+            return set_disk(disk, name, key.kind, value);
+        }
         let spec = &mut self.0;
         let wrong = || Err(format!("expected {}", key.kind.text()));
         match (key.path, value) {
@@ -188,9 +261,88 @@ impl Draft {
         Ok(())
     }
 
-    pub fn finish(self) -> DomainSpec {
+    pub fn finish(mut self) -> DomainSpec {
+        disk::name_all(&mut self.0.disks);
         self.0
     }
+}
+
+/// Sets a key of a disk; the domain file's and `hvctl block-attach`'s.
+fn set_disk(disk: &mut DiskSpec, name: &str, kind: Kind, value: Value) -> Result<(), String> {
+    let rate = |limits: &mut Limits, name: &str, n: u64| match name {
+        "bytes" => limits.bytes = n,
+        "bytes_burst" => limits.bytes_burst = n,
+        "ops" => limits.ops = n,
+        _ => limits.ops_burst = n,
+    };
+    match (name, value) {
+        ("name", Value::Text(text)) => disk.name = text,
+        ("path", Value::Text(text)) => disk.path = text.into(),
+        ("serial", Value::Text(text)) => disk.serial = text,
+        ("format", Value::Text(text)) => disk.format = one_of(&text, &Format::ALL, kind)?,
+        ("on_io_error", Value::Text(text)) => {
+            disk.on_io_error = one_of(&text, &OnIoError::ALL, kind)?;
+        }
+        ("read_only", Value::Flag(flag)) => disk.read_only = flag,
+        ("direct", Value::Flag(flag)) => disk.direct = flag,
+        ("discard", Value::Flag(flag)) => disk.discard = flag,
+        ("block_size", Value::Number(n)) => disk.block_size = small(n)?,
+        ("queues", Value::Number(n)) => disk.queues = small(n)?,
+        (name, value) => {
+            let n = match (kind, value) {
+                (Kind::Size, Value::Text(text)) => parse_size(&text)?,
+                (Kind::Size | Kind::Number, Value::Number(n)) => {
+                    u64::try_from(n).map_err(|_| "out of range")?
+                }
+                _ => return Err(format!("expected {}", kind.text())),
+            };
+            match name.split_once('_') {
+                Some(("read", what)) => rate(&mut disk.read, what, n),
+                Some(("write", what)) => rate(&mut disk.write, what, n),
+                _ => return Err(format!("expected {}", kind.text())),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A disk from words `key=value`, without the `disk.` of the domain file.
+pub fn disk_of_words(words: &[String]) -> Result<DiskSpec, String> {
+    let mut disk = DiskSpec::default();
+    for word in words {
+        let (name, text) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` is not of the form key=value, as path=/x.img"))?;
+        let path = format!("disk.{name}");
+        let Some(key) = KEYS.iter().find(|k| k.path == path) else {
+            let known = KEYS.iter().filter_map(|k| k.path.strip_prefix("disk."));
+            return Err(match nearest(name, known.clone()) {
+                Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
+                None => {
+                    let known: Vec<_> = known.collect();
+                    format!("unknown key `{name}`; known keys: {}", known.join(", "))
+                }
+            });
+        };
+        Value::of_word(key.kind, text)
+            .and_then(|value| set_disk(&mut disk, name, key.kind, value))
+            .map_err(|why| format!("`{name}` has no valid value: {why}"))?;
+    }
+    match disk.faults().into_iter().next() {
+        Some((key, why)) => Err(format!("`{key}` has no valid value: {why}")),
+        None => Ok(disk),
+    }
+}
+
+/// The value of a word, or what to say about it.
+fn one_of<T: Copy>(text: &str, all: &[(&'static str, T)], kind: Kind) -> Result<T, String> {
+    if let Some((_, value)) = all.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    Err(match nearest(text, all.iter().map(|(word, _)| *word)) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("expected {}", kind.text()),
+    })
 }
 
 fn small(n: i64) -> Result<u32, String> {
@@ -198,11 +350,5 @@ fn small(n: i64) -> Result<u32, String> {
 }
 
 fn action(text: &str) -> Result<Action, String> {
-    if let Some((_, action)) = Action::ALL.iter().find(|(word, _)| *word == text) {
-        return Ok(*action);
-    }
-    Err(match nearest(text, Action::ALL.iter().map(|(word, _)| *word)) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!("expected {}", Kind::Action.text()),
-    })
+    one_of(text, &Action::ALL, Kind::Action)
 }
