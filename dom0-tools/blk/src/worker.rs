@@ -6,7 +6,7 @@
 //! a throttled request's wait. A request is an [`Entry`] of a table from when it
 //! is taken until it is finished; its index is the token of its operation.
 //!
-//! Longer than 400 lines: the loop, the queue it serves and the life of a
+//! Length: the loop, the queue it serves and the life of a
 //! request are one state machine, whose parts make no sense apart.
 
 mod entry;
