@@ -5,6 +5,7 @@
 //! task; `step.rs`, `place.rs` and `deps.rs` are what the tasks share.
 
 mod bed;
+mod bench;
 mod build;
 mod bzimage;
 mod clippy;
@@ -69,6 +70,8 @@ enum Task {
     Image(iso::ImageArgs),
     /// Run every test: host, micro-guests, whole systems
     Test(test::TestArgs),
+    /// Count what operations cost, in instructions and exits
+    Bench(bench::BenchArgs),
     /// Turn addresses of the core into functions and lines
     Symbolize(symbolize::SymbolizeArgs),
     /// Check the project's own rules
@@ -127,6 +130,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Image(args) => image(&installer, &args)?,
         Task::Test(args) => {
             if !test::run(&installer, &args)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Task::Bench(args) => {
+            if !bench::run(&installer, &args)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

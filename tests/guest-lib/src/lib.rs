@@ -29,6 +29,8 @@ pub mod verdict;
 #[cfg(target_os = "none")]
 pub mod apic;
 #[cfg(target_os = "none")]
+pub mod bench;
+#[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;

@@ -5,7 +5,7 @@
 //! `HVTEST <name> <verdict> [text]` for each and `HVTEST done <count>` last.
 //!
 //! Words on its command line without '=' choose the tests whose names
-//! contain one of them; none chooses all.
+//! contain one of them; none chooses all. With `bench=` it measures instead.
 // UNSAFETY: the entry symbol, and tests that misuse memory on purpose; each
 // block says why it is sound.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -15,6 +15,8 @@
 
 #[cfg(target_os = "none")]
 mod baseline;
+#[cfg(target_os = "none")]
+mod bench;
 #[cfg(target_os = "none")]
 mod child;
 #[cfg(target_os = "none")]
@@ -34,7 +36,10 @@ mod bare {
 
     #[unsafe(no_mangle)]
     fn hv_guest_runner(boot: &Boot) -> ! {
-        crate::runner::run(boot)
+        match crate::bench::wanted(boot.cmdline) {
+            Some(rows) => crate::bench::run(rows),
+            None => crate::runner::run(boot),
+        }
     }
 
     #[panic_handler]

@@ -105,6 +105,11 @@ fn args(bed: Bed, smp: u32, tally: &Tally) -> String {
 /// Builds core and runner; returns the core's image and the runner's bzImage.
 fn make(installer: &Installer) -> Result<(PathBuf, Vec<u8>)> {
     let core = build::build(installer, &BuildArgs::default())?.flat;
+    Ok((core, image(installer)?))
+}
+
+/// Builds the runner and returns its bzImage.
+pub fn image(installer: &Installer) -> Result<Vec<u8>> {
     step("micro-guests", || {
         let mut command = BareMetal::find(installer)?.cargo("build");
         shown(command.args(["--quiet", "--release", "--package", PACKAGE]))
@@ -112,7 +117,7 @@ fn make(installer: &Installer) -> Result<(PathBuf, Vec<u8>)> {
     let path = place::target().join(TARGET).join("release").join(RUNNER);
     let data = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let wrapped = flat::flatten(&data).and_then(|flat| bzimage::wrap(&flat));
-    Ok((core, wrapped.with_context(|| format!("in {}", path.display()))?))
+    wrapped.with_context(|| format!("in {}", path.display()))
 }
 
 type Lines = Vec<(String, Verdict)>;

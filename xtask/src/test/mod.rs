@@ -12,6 +12,8 @@ mod host;
 mod spec;
 mod system;
 
+pub use guests::image as micro_guests;
+
 use std::fs;
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
