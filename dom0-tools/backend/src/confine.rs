@@ -56,6 +56,12 @@ const EVENT_REQUESTS: [u64; 2] = [0x4004_4814, 0x4004_4815];
 /// Becomes `uid`, alone and with nothing; 0: only what needs no other user.
 /// The process must have one thread.
 pub fn leave(uid: u32) -> Result<(), Error> {
+    become_user(uid)?;
+    leave_files()
+}
+
+/// The part of [`leave`] that is about users and capabilities; files stay.
+pub fn become_user(uid: u32) -> Result<(), Error> {
     let no = |what: &str| {
         let what = format!("give up {what}");
         move |e: rustix::io::Errno| Error::system(what, e)
@@ -69,7 +75,10 @@ pub fn leave(uid: u32) -> Result<(), Error> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
     rustix::thread::set_capabilities(None, sets).map_err(no("capabilities"))?;
-    rustix::thread::set_no_new_privs(true).map_err(no("new rights"))?;
+    rustix::thread::set_no_new_privs(true).map_err(no("new rights"))
+}
+
+fn leave_files() -> Result<(), Error> {
     let abi = ABI::V6;
     let locked = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -84,8 +93,8 @@ pub fn leave(uid: u32) -> Result<(), Error> {
     }
 }
 
-/// The filter of a backend that needs `more` calls than all do.
-fn filter(more: &[libc::c_long]) -> Result<BpfProgram, Error> {
+/// The filter of a backend that needs `more` calls than all do, and `ioctls`.
+fn filter(more: &[libc::c_long], ioctls: &[u64]) -> Result<BpfProgram, Error> {
     let no = |e: seccompiler::BackendError| {
         Error::system("make a filter of system calls", std::io::Error::other(e))
     };
@@ -97,7 +106,7 @@ fn filter(more: &[libc::c_long]) -> Result<BpfProgram, Error> {
         let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
         is.and_then(|condition| SeccompRule::new(vec![condition]))
     };
-    let requests: Result<Vec<_>, _> = EVENT_REQUESTS.iter().map(|value| request(*value)).collect();
+    let requests: Result<Vec<_>, _> = EVENT_REQUESTS.iter().chain(ioctls).map(|value| request(*value)).collect();
     rules.insert(libc::SYS_ioctl, requests.map_err(no)?);
     if rules.len() > CALLS_MAX {
         return Err(Error::Settings(format!("{} system calls are too many", rules.len())));
@@ -109,7 +118,12 @@ fn filter(more: &[libc::c_long]) -> Result<BpfProgram, Error> {
 
 /// Closes the process, all of its threads, to system calls that are not listed.
 pub fn close(more: &[libc::c_long]) -> Result<(), Error> {
-    let program = filter(more)?;
+    close_but(more, &[])
+}
+
+/// The same for a backend that needs `ioctls` of its files.
+pub fn close_but(more: &[libc::c_long], ioctls: &[u64]) -> Result<(), Error> {
+    let program = filter(more, ioctls)?;
     seccompiler::apply_filter_all_threads(&program)
         .map_err(|e| Error::system("close the system calls", std::io::Error::other(e)))
 }
@@ -120,8 +134,8 @@ mod tests {
 
     #[test]
     fn the_list_is_short_and_compiles() {
-        assert!(filter(&[]).unwrap().len() < 200);
+        assert!(filter(&[], &[]).unwrap().len() < 200);
         let many: Vec<_> = (300..340).collect();
-        assert!(filter(&many).is_err());
+        assert!(filter(&many, &[]).is_err());
     }
 }

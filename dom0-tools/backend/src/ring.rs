@@ -58,6 +58,12 @@ pub struct Ring {
     again: std::vec::IntoIter<u16>,
     /// Completions that the guest was not told of.
     untold: bool,
+    /// Index of the used ring when the guest was told last.
+    told: u16,
+    /// Requests are completed in the order they came, and not tracked: a
+    /// successor goes on behind the last that the guest saw completed.
+    in_order: bool,
+    resumed: bool,
 }
 
 impl Ring {
@@ -69,6 +75,7 @@ impl Ring {
         port: Arc<EventPort>,
         features: u64,
         resume: bool,
+        in_order: bool,
     ) -> Result<Self, Fault> {
         // The queue must lie in memory, each part in one piece.
         if !place.parts().iter().all(|(at, len)| memory.holds(*at, *len as usize)) {
@@ -85,11 +92,18 @@ impl Ring {
         let mut again = Vec::new();
         if resume {
             let ring = queue.used_idx(&*memory, Ordering::Acquire).map_err(fault)?;
-            let recovery = track.recover(ring.0);
-            queue.set_next_used(recovery.used);
-            queue.set_next_avail(recovery.taken);
-            again = recovery.again;
+            if in_order {
+                // A guest that lies here loses its own requests only.
+                queue.set_next_used(ring.0);
+                queue.set_next_avail(ring.0);
+            } else {
+                let recovery = track.recover(ring.0);
+                queue.set_next_used(recovery.used);
+                queue.set_next_avail(recovery.taken);
+                again = recovery.again;
+            }
         }
+        let told = queue.next_used();
         Ok(Self {
             queue,
             memory,
@@ -100,7 +114,15 @@ impl Ring {
             flags: GuestAddress(place.driver),
             again: again.into_iter(),
             untold: resume,
+            told,
+            in_order,
+            resumed: resume,
         })
+    }
+
+    /// Whether it goes on where a killed predecessor stopped.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// The guest's memory.
@@ -131,7 +153,9 @@ impl Ring {
         let at = GuestAddress(self.queue.avail_ring() + 4 + 2 * position);
         let head: u16 = memory.load(at, Ordering::Acquire).map_err(|_| Fault::QueueAddress)?;
         // In this order: a predecessor's successor counts what was begun.
-        self.track.begin(head)?;
+        if !self.in_order {
+            self.track.begin(head)?;
+        }
         self.queue.set_next_avail((next + Wrapping(1)).0);
         self.walk(head).map(Some)
     }
@@ -182,6 +206,9 @@ impl Ring {
 
     /// Completes a request of which `written` bytes were written.
     pub fn finish(&mut self, head: u16, written: u32) -> Result<(), Fault> {
+        if self.in_order {
+            return self.finish_all(&[(head, written)]);
+        }
         self.track.finishing(head);
         self.queue.add_used(&*self.memory, head, written).map_err(fault)?;
         self.track.finished(head, self.queue.next_used());
@@ -189,22 +216,49 @@ impl Ring {
         Ok(())
     }
 
+    /// Completes requests of a device that does so in order, each with the bytes
+    /// written. The guest sees all of them at once, as those of one packet must
+    /// be (virtio 1.2, 5.1.6.4).
+    pub fn finish_all(&mut self, done: &[(u16, u32)]) -> Result<(), Fault> {
+        let (used, size) = (self.queue.used_ring(), self.queue.size());
+        let mut next = self.queue.next_used();
+        for (head, written) in done {
+            let element = [(*head).into(), *written];
+            let at = GuestAddress(used + 4 + 8 * u64::from(next % size));
+            self.memory.write_obj::<[u32; 2]>(element, at).map_err(|_| Fault::QueueAddress)?;
+            next = next.wrapping_add(1);
+        }
+        self.memory
+            .store(next, GuestAddress(used + 2), Ordering::Release)
+            .map_err(|_| Fault::QueueAddress)?;
+        self.queue.set_next_used(next);
+        self.untold |= !done.is_empty();
+        Ok(())
+    }
+
+    /// Whether the guest wants to hear of what was completed since it was told
+    /// last (virtio 1.2, 2.7.7.2).
+    fn is_wanted(&mut self) -> Result<bool, Fault> {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let load = |at: u64| {
+            self.memory.load(GuestAddress(at), Ordering::Acquire).map_err(|_| Fault::QueueAddress)
+        };
+        if !self.event_idx {
+            let flags: u16 = load(self.flags.0)?;
+            return Ok(flags & NO_INTERRUPT == 0);
+        }
+        let at = self.queue.avail_ring() + 4 + 2 * u64::from(self.queue.size());
+        let (event, new): (u16, u16) = (load(at)?, self.queue.next_used());
+        let old = std::mem::replace(&mut self.told, new);
+        Ok(new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old))
+    }
+
     /// Tells the guest of completions, if there were any and it wants to know.
     pub fn notify(&mut self) -> Result<bool, Fault> {
         if !std::mem::take(&mut self.untold) {
             return Ok(false);
         }
-        let wanted = match self.event_idx {
-            true => self.queue.needs_notification(&*self.memory).map_err(fault)?,
-            false => {
-                std::sync::atomic::fence(Ordering::SeqCst);
-                let flags: u16 = self
-                    .memory
-                    .load(self.flags, Ordering::Acquire)
-                    .map_err(|_| Fault::QueueAddress)?;
-                flags & NO_INTERRUPT == 0
-            }
-        };
+        let wanted = self.is_wanted()?;
         if wanted {
             // A guest that is gone needs no telling.
             let _ = self.port.send();

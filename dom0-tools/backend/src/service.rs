@@ -67,6 +67,12 @@ pub struct Command {
 pub trait Device {
     /// What it is.
     fn offer(&self) -> Offer;
+    /// Whether each queue's requests are completed in the order they came. Then
+    /// they are not tracked: what was not completed when a backend was killed
+    /// is done again, from the first on.
+    fn in_order(&self) -> bool {
+        false
+    }
     /// The guest is ready: serve these queues.
     fn start(&mut self, features: u64, queues: Vec<Started>);
     /// Stop serving; when this returns nobody touches the guest's memory.
@@ -123,6 +129,7 @@ pub struct Service {
     reports: Receiver<Report>,
     offered: u64,
     queue_size: u16,
+    in_order: bool,
     removing: bool,
     held: Option<String>,
     fault: Option<String>,
@@ -172,6 +179,7 @@ impl Service {
             reports,
             offered: 0,
             queue_size: 0,
+            in_order: false,
             removing: false,
             held: None,
             fault: None,
@@ -269,6 +277,14 @@ impl Service {
         Ok(())
     }
 
+    /// What threads said of a driver that has reset the device is of no
+    /// concern any more; that one cannot go on still is.
+    fn forget_reports(&mut self) {
+        let broken = |report: &Report| matches!(report, Report::Broken(_));
+        let kept: Vec<Report> = self.reports.try_iter().filter(broken).collect();
+        kept.into_iter().for_each(|report| self.reporter.send(report));
+    }
+
     fn request(
         &mut self,
         device: &mut dyn Device,
@@ -326,7 +342,8 @@ fn rings(service: &Service, resume: bool) -> Result<Vec<Started>, Fault> {
     for (index, port) in service.ports.iter().enumerate() {
         if let Some(queue) = service.state.queue(index) {
             let memory = service.memory.clone();
-            let ring = ring::Ring::new(memory, queue, port.clone(), features, resume)?;
+            let ring =
+                ring::Ring::new(memory, queue, port.clone(), features, resume, service.in_order)?;
             started.push(Started { index, ring });
         }
     }

@@ -24,6 +24,7 @@ impl Service {
         self.offered = offer.features | COMMON;
         let max_size = offer.queue_size.min(crate::track::SIZE_MAX);
         self.queue_size = max_size;
+        self.in_order = device.in_order();
         if self.state.published() {
             self.slot.resume()?;
             // A file may have grown meanwhile.
@@ -102,6 +103,7 @@ impl Service {
         let wanted = half.head.status & DRIVER_BITS;
         if wanted == 0 {
             device.stop();
+            self.forget_reports();
             (self.fault, self.held) = (None, None);
             return Ok(0);
         }
