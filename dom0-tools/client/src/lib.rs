@@ -34,6 +34,9 @@ mod shared;
 mod sys;
 #[cfg(feature = "backend")]
 #[allow(unsafe_code)]
+pub mod tap;
+#[cfg(feature = "backend")]
+#[allow(unsafe_code)]
 pub mod uring;
 
 pub use calls::Calls;

@@ -50,6 +50,8 @@ pub mod smp;
 pub mod start;
 #[cfg(target_os = "none")]
 pub mod trap;
+#[cfg(target_os = "none")]
+pub mod virtio;
 
 pub use hv_abi as abi;
 pub use verdict::{Outcome, Verdict};

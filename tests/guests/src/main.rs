@@ -14,6 +14,8 @@
 #![allow(clippy::result_large_err)]
 
 #[cfg(target_os = "none")]
+mod backend;
+#[cfg(target_os = "none")]
 mod baseline;
 #[cfg(target_os = "none")]
 mod bench;

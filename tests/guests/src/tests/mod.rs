@@ -84,6 +84,11 @@ tests! {
     alignment_storm
     pause_infinite
 
+    virtio_block
+    virtio_net
+    virtio_reset
+    virtio_distrust
+
     affinity
     weight_share
     cap
