@@ -24,7 +24,12 @@ pub struct Initrd {
 }
 
 const BUSYBOX: &str = "/bin/busybox";
-const TOOLS: &[&str] = &["hvctl", "hvd", "hv-blk"];
+const TOOLS: &[&str] = &["hvctl", "hvd", "hv-blk", "hv-net"];
+
+/// Programs of these packages that have not their name.
+const MORE: &[&str] = &["hv-nat"];
+/// Debian's programs that the daemon runs, besides what busybox has.
+const SYSTEM: &[&str] = &["/usr/sbin/nft"];
 
 /// Builds the tools and both initrds.
 pub fn build(installer: &Installer, guest_kernel: &Kernel) -> Result<Initrd> {
@@ -57,7 +62,8 @@ fn tools() -> Result<Vec<PathBuf>> {
         }
         shown(&mut command)
     })?;
-    Ok(TOOLS.iter().map(|t| place::target().join("tools").join(t)).collect())
+    let programs = TOOLS.iter().chain(MORE);
+    Ok(programs.map(|t| place::target().join("tools").join(t)).collect())
 }
 
 /// busybox with a link for every applet, and what both systems share.
@@ -85,7 +91,9 @@ fn base(init: &str) -> Result<Archive> {
 }
 
 fn guest() -> Result<Vec<u8>> {
-    Ok(base(include_str!("../assets/guest-init"))?.finish())
+    let mut archive = base(include_str!("../assets/guest-init"))?;
+    archive.file("etc/udhcpc.sh", 0o755, include_str!("../assets/udhcpc.sh"));
+    Ok(archive.finish())
 }
 
 fn control(tools: &[PathBuf], guest_kernel: &Kernel, guest_initrd: &[u8]) -> Result<Vec<u8>> {
@@ -96,6 +104,12 @@ fn control(tools: &[PathBuf], guest_kernel: &Kernel, guest_initrd: &[u8]) -> Res
         for library in libraries(tool)? {
             let inside = library.trim_start_matches('/');
             archive.copy(inside, 0o755, Path::new(&library))?;
+        }
+    }
+    for program in SYSTEM {
+        archive.copy(program.trim_start_matches('/'), 0o755, Path::new(program))?;
+        for library in libraries(Path::new(program))? {
+            archive.copy(library.trim_start_matches('/'), 0o755, Path::new(&library))?;
         }
     }
     archive.file("etc/hv/demo.toml", 0o644, include_str!("../assets/demo.toml"));

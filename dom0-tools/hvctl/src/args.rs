@@ -195,6 +195,42 @@ pub enum Command {
         #[arg(required = true, value_name = "KEY=VALUE")]
         keys: Vec<String>,
     },
+    /// Give a running domain one more network card
+    ///
+    /// Keys are those of a [[network]] in the domain file: bridge=br0 or nat=true,
+    /// name=lan mac=… vlan=10 send_rate=10M …
+    NetworkAttach {
+        /// Name or number
+        domain: String,
+        /// The card; bridge=… or nat=true is required
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        keys: Vec<String>,
+    },
+    /// Take a network card from a running domain
+    NetworkDetach {
+        /// Name or number
+        domain: String,
+        /// Name of the card
+        card: String,
+        /// Even if the guest does not let go of it
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// List a domain's network cards, their traffic and what was refused
+    NetworkList {
+        /// Name or number
+        domain: String,
+    },
+    /// Change a network card: link=false send_rate=10M receive_rate=0
+    NetworkSet {
+        /// Name or number
+        domain: String,
+        /// Name of the card
+        card: String,
+        /// link, send_rate or receive_rate; a rate of 0 is no limit
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        keys: Vec<String>,
+    },
     /// Print a domain's number
     Domid {
         /// Name

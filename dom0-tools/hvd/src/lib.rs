@@ -9,7 +9,8 @@
 //!
 //! - [`daemon`]: the domains it knows; [`lifecycle`]: making, ending, restarting
 //!   them; [`watch`]: what the core tells.
-//! - [`devices`]: the processes that serve disks and networks.
+//! - [`devices`]: the processes that serve disks and networks; [`network`]: taps,
+//!   bridges, the NAT network.
 //! - [`console`]: rings, log and readers; [`journal`]: what happened.
 //! - [`http`]: the socket; [`doctor`]: looking for trouble.
 //!
@@ -24,6 +25,7 @@ pub mod doctor;
 pub mod http;
 pub mod journal;
 pub mod lifecycle;
+pub mod network;
 pub mod paths;
 pub mod port;
 pub mod problem;
@@ -58,6 +60,7 @@ pub async fn serve_with(
     let lock = paths.lock()?;
     let daemon = Daemon::new(core, paths.clone(), launcher);
     watch::start(&daemon)?;
+    let nat = tokio::spawn(network::nat::supervise(paths.networks()));
     adopt::run(&daemon).await?;
     doctor::prepare(&daemon)?;
     // A socket file that a killed daemon left: the lock says it is nobody's.
@@ -72,6 +75,7 @@ pub async fn serve_with(
         () = stop => Ok(()),
     };
     let _ = std::fs::remove_file(&socket);
+    nat.abort();
     daemon.detach_all().await;
     drop(lock);
     tracing::info!("stopped; domains go on running");

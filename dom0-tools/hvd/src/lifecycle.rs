@@ -10,6 +10,7 @@ use crate::console::Ring;
 use crate::daemon::{Daemon, Entry, Target};
 use crate::devices::{self, Home, supervise, verbs};
 use crate::journal::unix_ms;
+use crate::network;
 use crate::problem::{Answer, Problem};
 use crate::record::{self, Record};
 use hv_abi::DomainId;
@@ -78,6 +79,7 @@ pub async fn create(
     });
     let _work = entry.work.lock().await;
     daemon.insert(&entry)?;
+    network::complete(&daemon, &entry).inspect_err(|_| daemon.remove(&entry))?;
     match bring_up(&daemon, &entry, request.paused, &cancel).await {
         Ok(info) => {
             let name = entry.name();

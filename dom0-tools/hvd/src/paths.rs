@@ -52,6 +52,11 @@ impl Paths {
         self.all_devices().join(domain.to_string())
     }
 
+    /// Files about networks.
+    pub fn networks(&self) -> PathBuf {
+        self.dir.join("networks")
+    }
+
     /// Where a detached daemon logs to.
     pub fn log(&self) -> PathBuf {
         self.dir.join("hvd.log")

@@ -20,6 +20,7 @@ pub mod disk;
 pub mod domain;
 pub mod file;
 pub mod layout;
+pub mod network;
 pub mod routes;
 
 pub mod spec;

@@ -59,6 +59,10 @@ routes! {
     POST "/v1/domains/{domain}/disks" [] "DiskSpec" "OneDisk" "Gives a running domain one more disk.";
     PUT "/v1/domains/{domain}/disks/{disk}" [] "DiskChange" "OneDisk" "Changes a disk's size or limits.";
     DELETE "/v1/domains/{domain}/disks/{disk}" ["force"] "" "Done" "Asks the guest to let go of a disk and takes it away; with `force=true` whatever the guest does.";
+    GET "/v1/domains/{domain}/networks" [] "" "Networks" "A domain's network cards, with their counters.";
+    POST "/v1/domains/{domain}/networks" [] "NetworkSpec" "OneNetwork" "Gives a running domain one more network card.";
+    PUT "/v1/domains/{domain}/networks/{network}" [] "NetworkChange" "OneNetwork" "Changes a card's link or limits.";
+    DELETE "/v1/domains/{domain}/networks/{network}" ["force"] "" "Done" "Asks the guest to let go of a card and takes it away; with `force=true` whatever the guest does.";
     GET "/v1/openapi.json" [] "" "" "This document.";
 }
 

@@ -3,6 +3,7 @@
 //! default filled in. This is what the daemon is sent and what it stores.
 
 use crate::disk::{DISKS_MAX, DiskSpec};
+use crate::network::{NETWORKS_MAX, NetworkSpec};
 use crate::units::{CpuSet, format_size};
 use hv_abi::MAX_VCPUS;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,9 @@ pub struct DomainSpec {
     /// Disks, in the order in which the guest sees them.
     #[serde(default)]
     pub disks: Vec<DiskSpec>,
+    /// Network cards, in the order in which the guest sees them.
+    #[serde(default)]
+    pub networks: Vec<NetworkSpec>,
     /// When it turns itself off.
     pub on_poweroff: Action,
     /// When it asks to be started again.
@@ -149,6 +153,24 @@ impl DomainSpec {
             if self.disks.iter().take(i).any(same) {
                 let message = format!("another disk is called `{}`", disk.name);
                 no(&format!("disk[{i}].name"), message);
+            }
+        }
+        if self.networks.len() > NETWORKS_MAX {
+            let many = self.networks.len();
+            no("network", format!("{many} cards; {NETWORKS_MAX} are possible"));
+        }
+        for (i, network) in self.networks.iter().enumerate() {
+            for (key, message) in network.faults() {
+                no(&format!("network[{i}].{key}"), message);
+            }
+            for other in self.networks.iter().take(i) {
+                if !network.name.is_empty() && other.name == network.name {
+                    let message = format!("another card is called `{}`", network.name);
+                    no(&format!("network[{i}].name"), message);
+                }
+                if network.mac.is_some() && other.mac == network.mac {
+                    no(&format!("network[{i}].mac"), "another card has this address".into());
+                }
             }
         }
         faults

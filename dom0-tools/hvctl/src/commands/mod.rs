@@ -6,6 +6,7 @@ mod console;
 mod create;
 mod domains;
 mod host;
+mod network;
 mod show;
 mod wait;
 
@@ -78,6 +79,14 @@ async fn dispatch(c: &Context, command: Command) -> Outcome<Exit> {
         }
         Command::BlockLimit { domain, disk, keys } => {
             block::limit(c, &domain, &disk, &keys).await?;
+        }
+        Command::NetworkAttach { domain, keys } => network::attach(c, &domain, &keys).await?,
+        Command::NetworkDetach { domain, card, force } => {
+            network::detach(c, &domain, &card, force).await?;
+        }
+        Command::NetworkList { domain } => network::list(c, &domain).await?,
+        Command::NetworkSet { domain, card, keys } => {
+            network::set(c, &domain, &card, &keys).await?;
         }
         Command::Domid { name } => domains::domid(c, &name).await?,
         Command::Domname { id } => domains::domname(c, id).await?,

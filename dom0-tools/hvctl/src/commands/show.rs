@@ -4,7 +4,7 @@
 use crate::style::Paint;
 use crate::table::Side::{Left, Right};
 use crate::table::{Table, pairs};
-use hv_toolstack::api::{Disk, Doctor, Domain, Event, Host, Trace, Vcpu};
+use hv_toolstack::api::{Disk, Doctor, Domain, Event, Host, Network, Trace, Vcpu};
 use hv_toolstack::units::{format_cpu_time, format_size, format_uptime};
 
 fn mib(bytes: u64) -> String {
@@ -109,6 +109,56 @@ pub fn disks(disks: &[Disk], paint: Paint) -> String {
     table.text(paint)
 }
 
+/// Where a card is connected to.
+fn place(card: &Network) -> String {
+    match (&card.spec.bridge, card.address) {
+        (Some(bridge), _) => bridge.clone(),
+        (None, Some(address)) => format!("nat {address}"),
+        (None, None) => "nat".into(),
+    }
+}
+
+/// `hvctl network-list`.
+pub fn networks(networks: &[Network], paint: Paint) -> String {
+    let mut table = Table::new(&[
+        ("Card", Left),
+        ("Slot", Right),
+        ("State", Left),
+        ("Link", Left),
+        ("Address", Left),
+        ("Network", Left),
+        ("Tap", Left),
+        ("Sent", Right),
+        ("Received", Right),
+        ("Refused", Right),
+        ("Lost", Right),
+        ("Reason", Left),
+    ]);
+    for card in networks {
+        let figure = |way: &str, name: &str| card.stats[way][name].as_u64();
+        let packets = |way| figure(way, "packets").map_or_else(String::new, |n| n.to_string());
+        let sum = |names: &[&str]| {
+            let all = ["send", "receive"].iter().flat_map(|w| names.iter().map(move |n| (*w, *n)));
+            all.filter_map(|(way, name)| figure(way, name)).sum::<u64>().to_string()
+        };
+        table.row(vec![
+            card.name.clone(),
+            card.slot.map_or_else(String::new, |slot| slot.to_string()),
+            card.state.clone(),
+            if card.spec.link { "up" } else { "down" }.into(),
+            card.spec.mac.map_or_else(String::new, |mac| mac.to_string()),
+            place(card),
+            card.tap.clone(),
+            packets("send"),
+            packets("receive"),
+            sum(&["spoofed", "malformed"]),
+            sum(&["dropped"]),
+            card.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.text(paint)
+}
+
 /// `hvctl uptime`.
 pub fn uptimes(rows: impl Iterator<Item = Vec<String>>, paint: Paint) -> String {
     let mut table = Table::new(&[("Name", Left), ("Id", Right), ("Uptime", Right)]);
@@ -157,6 +207,10 @@ pub fn domain(d: &Domain, paint: Paint) -> String {
     for disk in &d.disks {
         let state = paint.state(&disk.state, &disk.state);
         lines.push(("disk", format!("{} ({}), {state}", disk.name, disk.spec.path.display())));
+    }
+    for card in &d.networks {
+        let state = paint.state(&card.state, &card.state);
+        lines.push(("network", format!("{} ({}), {state}", card.name, place(card))));
     }
     pairs(&lines, paint)
 }

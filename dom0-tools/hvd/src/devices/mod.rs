@@ -18,6 +18,7 @@ pub mod supervise;
 pub mod verbs;
 
 use crate::daemon::Daemon;
+use crate::network;
 use crate::problem::{Answer, Problem};
 use hv_abi::{DomainId, PAGE_SIZE};
 use hv_backend::{DeviceFile, Files};
@@ -55,7 +56,11 @@ pub struct Plan {
 /// The devices a domain begins with.
 pub fn plans(spec: &DomainSpec) -> Vec<Plan> {
     let disks = spec.disks.iter().enumerate();
-    disks.map(|(i, disk)| block::plan(disk, spec.vcpus, &format!("disk[{i}].path"))).collect()
+    let disks = disks.map(|(i, disk)| block::plan(disk, spec.vcpus, &format!("disk[{i}].path")));
+    let networks = spec.networks.iter().enumerate().map(|(i, card)| {
+        network::plan(card, spec.vcpus, &spec.name, &format!("network[{i}].bridge"))
+    });
+    disks.chain(networks).collect()
 }
 
 /// What must be remembered of a device.
@@ -122,6 +127,7 @@ impl Drop for Begun {
 /// Ends a backend in any way, waits until it is gone, removes its files.
 pub fn end(dir: &Path, running: Option<Box<dyn Running>>) {
     launch::stop(&dir.join("socket"), running);
+    network::release(dir);
     if let Err(e) = std::fs::remove_dir_all(dir)
         && e.kind() != std::io::ErrorKind::NotFound
     {
@@ -177,6 +183,13 @@ pub fn begin(
     (slot, incarnation): (u32, u32),
     spare: &mut Vec<u32>,
 ) -> Answer<Begun> {
+    let settings = match plan.kind {
+        "network" => {
+            let host = network::Host::machine(&daemon.paths);
+            network::ready(&host, home.uuid, slot, plan)?
+        }
+        _ => plan.settings.clone(),
+    };
     let mut ports = make_ports(&*daemon.core, home.domain, plan.queues + 1, spare)?;
     let queue_ports = ports.split_off(1);
     let record = DeviceRecord {
@@ -196,7 +209,7 @@ pub fn begin(
         config_port: record.config_port,
         queue_ports: record.queue_ports.clone(),
         uid: UIDS + u32::from(home.domain) * layout::DEVICE_PAGES + slot,
-        settings: plan.settings.clone(),
+        settings,
     };
     let dir = home.dir(daemon, slot);
     let write = || {

@@ -22,9 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a guest may take to let go of a device.
-const LETTING_GO: Duration = Duration::from_secs(15);
+pub const LETTING_GO: Duration = Duration::from_secs(15);
 
-fn home(entry: &Entry) -> Answer<Home> {
+/// Where the devices of a running domain are.
+pub fn home(entry: &Entry) -> Answer<Home> {
     let live = entry.live();
     let record = &live.record;
     match record.id {
@@ -39,7 +40,8 @@ pub fn free_slot(used: impl Iterator<Item = u32>) -> Option<u32> {
     (0..layout::DEVICE_PAGES).find(|slot| !used.contains(slot))
 }
 
-fn store(daemon: &Daemon, entry: &Entry) -> Answer<()> {
+/// Writes the record.
+pub fn store(daemon: &Daemon, entry: &Entry) -> Answer<()> {
     let record = entry.live().record.clone();
     record::store(&daemon.paths, &record).map_err(|e| {
         let message = format!("cannot write the domain's record: {e}");
@@ -177,7 +179,7 @@ pub async fn detach(
 }
 
 /// Empties a slot whose backend may not have come to it.
-fn clear_slot(core: &dyn Core, domain: u16, slot: u32) -> Answer<()> {
+pub fn clear_slot(core: &dyn Core, domain: u16, slot: u32) -> Answer<()> {
     let gpa = layout::DEVICES + u64::from(slot) * PAGE_SIZE;
     let page = core.map(domain, gpa, PAGE_SIZE as usize)?;
     page.set_word(hv_io::slot::offset::MAGIC, 0)?;

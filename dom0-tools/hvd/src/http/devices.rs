@@ -5,11 +5,12 @@ use super::{Shared, body, document, done};
 use crate::daemon::{Daemon, Entry};
 use crate::devices::verbs;
 use crate::lifecycle;
+use crate::network;
 use crate::problem::{Answer, Problem};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use hv_toolstack::api::{Disks, OneDisk};
+use hv_toolstack::api::{Disks, Networks, OneDisk, OneNetwork};
 use hv_toolstack::domain;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -86,6 +87,57 @@ pub async fn detach(
     apart(async move {
         let _work = entry.work.lock().await;
         verbs::detach(&daemon, &entry, &disk, how.force).await
+    })
+    .await?;
+    Ok(done())
+}
+
+pub async fn networks(State(daemon): Shared, Path(name): Path<String>) -> Answer<Response> {
+    let target = daemon.find(&name)?;
+    let networks = match &target.entry {
+        Some(entry) => network::verbs::all(&daemon, entry).await,
+        None => Vec::new(),
+    };
+    Ok(document(Networks { networks }))
+}
+
+pub async fn network_attach(
+    State(daemon): Shared,
+    Path(name): Path<String>,
+    bytes: Bytes,
+) -> Answer<Response> {
+    let spec = body(&bytes)?;
+    let entry = entry(&daemon, &name)?;
+    let network = apart(async move {
+        let _work = entry.work.lock().await;
+        network::verbs::attach(&daemon, &entry, spec).await
+    });
+    Ok(document(OneNetwork { network: network.await? }))
+}
+
+pub async fn network_change(
+    State(daemon): Shared,
+    Path((name, card)): Path<(String, String)>,
+    bytes: Bytes,
+) -> Answer<Response> {
+    let request = body(&bytes)?;
+    let entry = entry(&daemon, &name)?;
+    let network = apart(async move {
+        let _work = entry.work.lock().await;
+        network::verbs::change(&daemon, &entry, &card, request).await
+    });
+    Ok(document(OneNetwork { network: network.await? }))
+}
+
+pub async fn network_detach(
+    State(daemon): Shared,
+    Path((name, card)): Path<(String, String)>,
+    Query(how): Query<Detach>,
+) -> Answer<Response> {
+    let entry = entry(&daemon, &name)?;
+    apart(async move {
+        let _work = entry.work.lock().await;
+        network::verbs::detach(&daemon, &entry, &card, how.force).await
     })
     .await?;
     Ok(done())

@@ -30,6 +30,7 @@ pub async fn one(State(daemon): Shared, Path(name): Path<String>) -> Answer<Resp
     let mut domain = daemon.describe(&target.info, true);
     if let Some(entry) = &target.entry {
         domain.disks = verbs::all(entry).await;
+        domain.networks = crate::network::verbs::all(&daemon, entry).await;
     }
     Ok(document(OneDomain { domain }))
 }

@@ -43,6 +43,14 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/domains/{domain}/console", get(console::attach))
         .route("/v1/domains/{domain}/disks", get(devices::list).post(devices::attach))
         .route("/v1/domains/{domain}/disks/{disk}", put(devices::change).delete(devices::detach))
+        .route(
+            "/v1/domains/{domain}/networks",
+            get(devices::networks).post(devices::network_attach),
+        )
+        .route(
+            "/v1/domains/{domain}/networks/{network}",
+            put(devices::network_change).delete(devices::network_detach),
+        )
         .route("/v1/openapi.json", get(openapi))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Documents about domains and their vCPUs, and requests to change them.
 
-use super::Disk;
+use super::{Disk, Network};
 use crate::domain;
 use crate::spec::DomainSpec;
 use crate::units::CpuSet;
@@ -68,6 +68,9 @@ pub struct Domain {
     /// Its disks with their counters; only in the document of one domain.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub disks: Vec<Disk>,
+    /// Its network cards with their counters; only in the document of one domain.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub networks: Vec<Network>,
 }
 
 impl From<&DomainInfo> for Domain {
@@ -98,6 +101,7 @@ impl From<&DomainInfo> for Domain {
             cap: info.cap,
             spec: None,
             disks: Vec::new(),
+            networks: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::disk::{self, DiskSpec, Format, Limits, OnIoError};
 use crate::file::nearest;
+use crate::network::{Mac, NetworkSpec};
 use crate::spec::{Action, CpuSpec, DomainSpec};
 use crate::units::{CpuSet, parse_size};
 use toml::de::DeValue;
@@ -28,6 +29,8 @@ pub enum Kind {
     Format,
     /// One of [`OnIoError::ALL`].
     OnIoError,
+    /// A list of texts.
+    Texts,
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ impl Kind {
             Kind::Flag => "true or false",
             Kind::Format => "\"raw\"",
             Kind::OnIoError => "\"report\" or \"pause\"",
+            Kind::Texts => "a list of texts",
         }
     }
 }
@@ -139,10 +143,34 @@ keys! {
         "most writes per second; default no limit";
     "disk.write_ops_burst" Number optional "write_ops_burst = 5000"
         "writes at once after a rest; default a tenth of a second's";
+    "network.bridge" Text optional "bridge = \"br0\""
+        "the bridge the card is a port of; this or `nat`";
+    "network.nat" Flag optional "nat = true"
+        "the card is on the NAT network, with an address by DHCP; the network is made when it is needed first";
+    "network.name" Text optional "name = \"lan\""
+        "unique name among the domain's cards; default net0, net1, …";
+    "network.mac" Text optional "mac = \"02:68:76:00:00:01\""
+        "the card's address; default one made of the domain's identity";
+    "network.mtu" Number optional "mtu = 1500"
+        "largest packet in bytes, 68 to 65521; default 1500";
+    "network.vlan" Number optional "vlan = 10"
+        "the VLAN of the bridge that the card is in, untagged, 1 to 4094; default the bridge's own";
+    "network.queues" Number optional "queues = 2"
+        "pairs of queues, 1 to 16; default one for each vCPU";
+    "network.link" Flag optional "link = false"
+        "whether the link is up at first; default true";
+    "network.antispoof" Flag optional "antispoof = false"
+        "whether frames with another source address are dropped; default true";
+    "network.addresses" Texts optional "addresses = [\"10.0.0.5\"]"
+        "the only IP addresses the guest may use: as source, in ARP, in neighbour discovery; default any, on the NAT network its own";
+    "network.send_rate" Size optional "send_rate = \"10M\""
+        "most bytes the guest sends per second, at least 64K; default no limit";
+    "network.receive_rate" Size optional "receive_rate = \"10M\""
+        "most bytes the guest receives per second, at least 64K; default no limit";
 }
 
 /// Tables of which a file may have several: `[[disk]]`.
-pub const TABLES: &[&str] = &["disk"];
+pub const TABLES: &[&str] = &["disk", "network"];
 
 /// A value of a type that some key takes.
 #[derive(Clone, Debug)]
@@ -151,6 +179,7 @@ pub(super) enum Value {
     Number(i64),
     Numbers(Vec<i64>),
     Flag(bool),
+    Texts(Vec<String>),
 }
 
 impl Value {
@@ -163,7 +192,13 @@ impl Value {
                 .iter()
                 .map(|item| item.get_ref().as_integer().and_then(int))
                 .collect::<Option<_>>()
-                .map(Value::Numbers),
+                .map(Value::Numbers)
+                .or_else(|| {
+                    let text = |item: &toml::Spanned<DeValue<'_>>| {
+                        item.get_ref().as_str().map(str::to_owned)
+                    };
+                    items.iter().map(text).collect::<Option<_>>().map(Value::Texts)
+                }),
             _ => None,
         }
     }
@@ -177,6 +212,7 @@ impl Value {
             Kind::Flag => {
                 text.parse().map(Value::Flag).map_err(|_| format!("expected {}", kind.text()))
             }
+            Kind::Texts => Ok(Value::Texts(text.split(',').map(str::to_owned).collect())),
             _ => Ok(Value::Text(text.into())),
         }
     }
@@ -200,6 +236,7 @@ impl Default for Draft {
             vcpus: 1,
             cpu: CpuSpec::default(),
             disks: Vec::new(),
+            networks: Vec::new(),
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
@@ -210,14 +247,18 @@ impl Default for Draft {
 impl Draft {
     /// One more of [`TABLES`].
     pub fn add(&mut self, table: &str) {
-        if table == "disk" {
-            self.0.disks.push(DiskSpec::default());
+        match table {
+            "disk" => self.0.disks.push(DiskSpec::default()),
+            _ => self.0.networks.push(NetworkSpec::default()),
         }
     }
 
     /// Number of [`TABLES`] of this name.
     pub fn count(&self, table: &str) -> usize {
-        if table == "disk" { self.0.disks.len() } else { 0 }
+        match table {
+            "disk" => self.0.disks.len(),
+            _ => self.0.networks.len(),
+        }
     }
 
     /// Sets a key; `index` says of which of several tables.
@@ -225,6 +266,10 @@ impl Draft {
         if let Some(("disk", name)) = key.path.split_once('.') {
             let disk = self.0.disks.get_mut(index).ok_or("there is no such disk")?;
             return set_disk(disk, name, key.kind, value);
+        }
+        if let Some(("network", name)) = key.path.split_once('.') {
+            let network = self.0.networks.get_mut(index).ok_or("there is no such card")?;
+            return set_network(network, name, key.kind, value);
         }
         let spec = &mut self.0;
         let wrong = || Err(format!("expected {}", key.kind.text()));
@@ -351,4 +396,68 @@ fn small(n: i64) -> Result<u32, String> {
 
 fn action(text: &str) -> Result<Action, String> {
     one_of(text, &Action::ALL, Kind::Action)
+}
+
+/// Sets a key of a card; the domain file's and `hvctl network-attach`'s.
+fn set_network(
+    network: &mut NetworkSpec,
+    name: &str,
+    kind: Kind,
+    value: Value,
+) -> Result<(), String> {
+    let word = |n: i64| u16::try_from(n).map_err(|_| "out of range".to_owned());
+    match (name, value) {
+        ("name", Value::Text(text)) => network.name = text,
+        ("bridge", Value::Text(text)) => {
+            network.bridge = Some(text).filter(|text| !text.is_empty());
+        }
+        ("nat", Value::Flag(flag)) => network.nat = flag,
+        ("mac", Value::Text(text)) => network.mac = Some(Mac::parse(&text)?),
+        ("mtu", Value::Number(n)) => network.mtu = word(n)?,
+        ("vlan", Value::Number(n)) => network.vlan = Some(word(n)?),
+        ("queues", Value::Number(n)) => network.queues = Some(word(n)?),
+        ("link", Value::Flag(flag)) => network.link = flag,
+        ("antispoof", Value::Flag(flag)) => network.antispoof = flag,
+        ("addresses", Value::Texts(list)) => {
+            let address = |text: &String| {
+                text.trim().parse().map_err(|_| format!("`{text}` is no IP address"))
+            };
+            network.addresses = Some(list.iter().map(address).collect::<Result<_, _>>()?);
+        }
+        ("send_rate", Value::Text(text)) => network.send_rate = parse_rate(&text)?,
+        ("receive_rate", Value::Text(text)) => network.receive_rate = parse_rate(&text)?,
+        _ => return Err(format!("expected {}", kind.text())),
+    }
+    Ok(())
+}
+
+/// A size, or 0 for no limit.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_size(text) }
+}
+
+/// A card from words `key=value`, without the `network.` of the domain file,
+/// upon what it was.
+pub fn network_of_words(words: &[String], mut network: NetworkSpec) -> Result<NetworkSpec, String> {
+    for word in words {
+        let (name, text) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` is not of the form key=value, as bridge=br0"))?;
+        let path = format!("network.{name}");
+        let Some(key) = KEYS.iter().find(|k| k.path == path) else {
+            let known: Vec<_> =
+                KEYS.iter().filter_map(|k| k.path.strip_prefix("network.")).collect();
+            return Err(match nearest(name, known.iter().copied()) {
+                Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
+                None => format!("unknown key `{name}`; known keys: {}", known.join(", ")),
+            });
+        };
+        Value::of_word(key.kind, text)
+            .and_then(|value| set_network(&mut network, name, key.kind, value))
+            .map_err(|why| format!("`{name}` has no valid value: {why}"))?;
+    }
+    match network.faults().into_iter().next() {
+        Some((key, why)) => Err(format!("`{key}` has no valid value: {why}")),
+        None => Ok(network),
+    }
 }

@@ -11,7 +11,7 @@ mod keys;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Source};
-pub use keys::{KEYS, Key, Kind, TABLES, disk_of_words};
+pub use keys::{KEYS, Key, Kind, TABLES, disk_of_words, network_of_words};
 pub use suggest::nearest;
 
 use crate::spec::{DomainSpec, Fault};
