@@ -133,6 +133,10 @@ pub fn end(dir: &Path, running: Option<Box<dyn Running>>) {
     {
         tracing::warn!("cannot remove {}: {e}", dir.display());
     }
+    // The domain's directory goes with its last device.
+    if let Some(parent) = dir.parent() {
+        let _ = std::fs::remove_dir(parent);
+    }
 }
 
 /// Ends every backend of a domain that may be there, and removes its files.
