@@ -2,21 +2,31 @@
 //! A caller's memory, by guest-physical address: copied in once, copied out
 //! once. An address is an allegation: every page must be the caller's own
 //! memory, or the answer is Fault.
+//!
+//! A page can't be taken away while its domain's stage 2 is held for reading,
+//! so lookup and access are one step: another vCPU of the caller may give the
+//! page back at the same time.
 
 use crate::domain::Domain;
 use crate::memory::frames;
 use hv_abi::{PAGE_SIZE, Status};
 use hv_hal::addr::Frame;
 use hv_hal::mem;
+use hv_hal::stage2::Stage2;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// The caller's own frame at this address.
-pub fn frame(domain: &Domain, gpa: u64) -> Result<Frame, Status> {
-    domain
-        .memory
-        .frame(gpa)
+/// The caller's own frame at this address, in its tables.
+pub fn own(domain: &Domain, stage2: &Stage2, gpa: u64) -> Result<Frame, Status> {
+    stage2
+        .lookup(gpa)
+        .map(|leaf| leaf.frame)
         .filter(|frame| frames::is_owned_by(*frame, domain.id))
         .ok_or(Status::Fault)
+}
+
+/// The same for one who pins it, which looks again.
+pub fn frame(domain: &Domain, gpa: u64) -> Result<Frame, Status> {
+    own(domain, &domain.memory.stage2.read(), gpa)
 }
 
 /// Calls `f(frame, offset, first, length)` for each page's part of a range.
@@ -31,7 +41,8 @@ fn parts(
         let at = gpa.checked_add(done as u64).ok_or(Status::Fault)?;
         let offset = (at % PAGE_SIZE) as usize;
         let part = (PAGE_SIZE as usize - offset).min(length - done);
-        f(frame(domain, at)?, offset, done, part);
+        let stage2 = domain.memory.stage2.read();
+        f(own(domain, &stage2, at)?, offset, done, part);
         done += part;
     }
     Ok(())

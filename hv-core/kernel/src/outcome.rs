@@ -14,6 +14,8 @@ pub enum Outcome {
     /// It waits until an interrupt is pending, whether it lets it in or not:
     /// so it can look and then wait with nothing coming in between.
     Wait,
+    /// The same, or until this TSC, or until a port it polls is pending.
+    Poll(u64),
     /// It lets others run first.
     Yield,
     /// Its domain stops, for this reason and with this code.

@@ -46,7 +46,7 @@ pub fn world() -> World {
     });
     // What a failed test left behind must not fail the next.
     table::each(&mut |domain| table::remove(domain.id));
-    let own = FrameState::Owned { owner: DOM_CONTROL, maps: 0, pins: 0, orphan: false };
+    let own = FrameState::private(DOM_CONTROL);
     frames::claim(16 << 12, (16 + CONTROL_PAGES) << 12, own);
     let free = pool::stats().1;
     let mut config = DomainConfig::new_zeroed();
@@ -145,7 +145,9 @@ impl Drop for World {
         self.destroy_all();
         let audit = audit::run();
         sched::forget(&self.control);
+        while !crate::grant::revoke::close_some(&self.control) {}
         crate::event::forget_memory(&self.control);
+        crate::grant::table::forget(&self.control);
         domain::create::release(&self.control);
         table::remove(DOM_CONTROL);
         if std::thread::panicking() {

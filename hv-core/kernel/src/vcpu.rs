@@ -5,7 +5,7 @@
 use crate::event::Ring;
 use crate::lapic::{self, Bits256, Lapic};
 use crate::trace::Trace;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use hv_abi::event::PRIORITIES;
 use hv_abi::vcpu::run_state;
 use hv_abi::{DOM_CONTROL, DomainId};
@@ -28,7 +28,9 @@ pub struct Core {
     pub halted: bool,
     /// While `halted`: an interrupt ends it even with IF clear.
     pub waits_for_any: bool,
-    /// It had INIT and waits for SIPI.
+    /// While `halted`: the TSC at which it goes on anyway.
+    pub wait_until: u64,
+    /// It is offline: it had INIT and waits for SIPI, or was taken off.
     pub waits_for_sipi: bool,
     /// Translations older than this flush generation may be cached.
     pub flushed: u64,
@@ -77,6 +79,12 @@ pub mod signal {
     pub const NMI: u32 = 1 << 1;
     /// SIPI; its vector is in bits 15:8.
     pub const SIPI: u32 = 1 << 2;
+    /// VcpuStart.
+    pub const START: u32 = 1 << 3;
+    /// VcpuStop.
+    pub const STOP: u32 = 1 << 4;
+    /// A port it polls may be pending.
+    pub const POLL: u32 = 1 << 5;
     /// Position of the SIPI vector.
     pub const SIPI_SHIFT: u32 = 8;
 }
@@ -118,6 +126,10 @@ pub struct Vcpu {
     cpu: AtomicU32,
     /// CPUs it may run on.
     pub affinity: AtomicU64,
+    /// CPUs it should run on, of those.
+    pub affinity_soft: AtomicU64,
+    /// It waits in SchedPoll; its domain's `pollers` counts it.
+    pub polling: AtomicBool,
     /// Weighted time it ran, on the scale of its CPU's queue.
     pub vruntime: AtomicU64,
     /// While blocked: TSC at which its timer wakes it.
@@ -144,6 +156,7 @@ impl Vcpu {
             lapic: Lapic::new(apic_id, index == 0),
             halted: false,
             waits_for_any: false,
+            wait_until: NEVER,
             waits_for_sipi: true,
             flushed: 0,
             assist,
@@ -162,6 +175,8 @@ impl Vcpu {
             state: AtomicU32::new(run_state::OFFLINE),
             cpu: AtomicU32::new(if domain == DOM_CONTROL { index } else { 0 }),
             affinity: AtomicU64::new(affinity),
+            affinity_soft: AtomicU64::new(u64::MAX),
+            polling: AtomicBool::new(false),
             vruntime: AtomicU64::new(0),
             wake_at: AtomicU64::new(NEVER),
             times: Times::default(),

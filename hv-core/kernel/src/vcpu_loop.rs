@@ -9,7 +9,7 @@ use crate::lapic::Bits256;
 use crate::logging;
 use crate::outcome::Outcome;
 use crate::per_cpu::{self, PerCpu};
-use crate::sched::{self, Handle, time as sched_time};
+use crate::sched::{self, Handle, time as sched_time, watchdog as late};
 use crate::vcpu::{Core, NEVER, Vcpu, signal};
 use crate::watchdog;
 use core::sync::atomic::Ordering;
@@ -49,6 +49,7 @@ pub fn once(here: CpuId, cpu: &PerCpu) {
     if logging::take_news() {
         event::raise_control(virq::LOG);
     }
+    late::look();
     match sched::pick(here) {
         Some(handle) => run_one(&handle, cpu),
         None => {
@@ -109,6 +110,7 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
     let slice = crate::clock::ticks_of_us(sched_time::SLICE_US);
     let mut slice_end = time::now().saturating_add(slice);
     loop {
+        late::look();
         if !handle.domain.runnable() {
             return Leave::Stopped;
         }
@@ -142,6 +144,9 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
             Outcome::Resume => {}
             Outcome::Block => (core.halted, core.waits_for_any) = (true, false),
             Outcome::Wait => (core.halted, core.waits_for_any) = (true, true),
+            Outcome::Poll(until) => {
+                (core.halted, core.waits_for_any, core.wait_until) = (true, true, until);
+            }
             Outcome::Yield => {
                 if sched_time::yield_to_others(handle, vcpu, cpu) {
                     return Leave::Ready;
@@ -159,7 +164,7 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
 /// Takes what was posted, and decides whether there is anything to enter for.
 fn before_entry(handle: &Handle, vcpu: &Vcpu, core: &mut Core) -> Option<Leave> {
     if vcpu.signals.load(Ordering::SeqCst) != 0 {
-        take_signals(vcpu, core);
+        take_signals(handle, vcpu, core);
     }
     if core.waits_for_sipi {
         return Some(Leave::Offline);
@@ -172,10 +177,12 @@ fn before_entry(handle: &Handle, vcpu: &Vcpu, core: &mut Core) -> Option<Leave> 
     if core.halted {
         let open = core.waits_for_any || core.hw.rflags() >> 9 & 1 == 1;
         let due = open && core.is_due();
-        if !due && !core.hw.pending() {
-            return Some(Leave::Wait(core.lapic.deadline().unwrap_or(NEVER)));
+        let over = core.wait_until != NEVER && time::now() >= core.wait_until;
+        if !due && !over && !core.hw.pending() {
+            let timer = core.lapic.deadline().unwrap_or(NEVER);
+            return Some(Leave::Wait(timer.min(core.wait_until)));
         }
-        core.halted = false;
+        end_wait(handle, vcpu, core);
     }
     if !core.assist.delivery {
         offer_interrupt(core);
@@ -218,12 +225,30 @@ fn offer_interrupt(core: &mut Core) {
     }
 }
 
-/// INIT, SIPI and NMI from other vCPUs.
-fn take_signals(vcpu: &Vcpu, core: &mut Core) {
+/// Its wait, for whatever, is over.
+fn end_wait(handle: &Handle, vcpu: &Vcpu, core: &mut Core) {
+    core.halted = false;
+    core.wait_until = NEVER;
+    if vcpu.polling.swap(false, Ordering::SeqCst) {
+        handle.domain.ports.pollers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// INIT, SIPI and NMI from other vCPUs; start, stop and polled ports.
+fn take_signals(handle: &Handle, vcpu: &Vcpu, core: &mut Core) {
     let signals = vcpu.signals.swap(0, Ordering::SeqCst);
+    if signals & signal::POLL != 0 && vcpu.polling.load(Ordering::SeqCst) {
+        end_wait(handle, vcpu, core);
+    }
+    if signals & signal::STOP != 0 {
+        core.waits_for_sipi = true;
+    }
+    if signals & signal::START != 0 {
+        core.waits_for_sipi = false;
+    }
     if signals & signal::INIT != 0 {
         core.reset();
-        core.halted = false;
+        end_wait(handle, vcpu, core);
         core.waits_for_sipi = true;
     }
     if signals & signal::SIPI != 0 && core.waits_for_sipi {

@@ -60,6 +60,22 @@ pub fn write(frame: Frame, offset: usize, buf: &[u8]) {
     }
 }
 
+/// A part of one page.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The page.
+    pub frame: Frame,
+    /// Where in it.
+    pub offset: usize,
+}
+
+/// Copies from one page to another.
+pub fn copy_between(from: Place, to: Place, len: usize) {
+    let mut bytes = [0; 4096];
+    read(from.frame, from.offset, &mut bytes[..len]);
+    write(to.frame, to.offset, &bytes[..len]);
+}
+
 /// Zeroes whole pages.
 pub fn zero(frame: Frame, pages: u64) {
     for i in frame.0..frame.0 + pages {

@@ -77,6 +77,25 @@ pub fn write(frame: Frame, offset: usize, buf: &[u8]) {
     unsafe { copy(buf.as_ptr(), to, buf.len()) }
 }
 
+/// A part of one page.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The page.
+    pub frame: Frame,
+    /// Where in it.
+    pub offset: usize,
+}
+
+/// Copies from one page to another. Of parts that overlap in one page the
+/// target has some mixture.
+pub fn copy_between(from: Place, to: Place, len: usize) {
+    let from = within(from.frame, from.offset, len);
+    let to = within(to.frame, to.offset, len);
+    // SAFETY: as in `read` and `write`: both ranges are mapped and no Rust
+    // object of the core lives there.
+    unsafe { copy(from, to, len) }
+}
+
 /// Copies bytes in a way that the compiler neither splits nor reasons about:
 /// by words, then the rest by bytes. String instructions gain nothing on
 /// lengths up to a page, and emulators take them one unit at a time.

@@ -98,7 +98,7 @@ pub fn split(boot: &BootInfo, dom0_mem: Option<u64>) -> Result<Layout, &'static 
 
 /// Enters the split into the frame database and fills the pool.
 pub fn commit(layout: Layout) -> &'static Layout {
-    let own = FrameState::Owned { owner: DOM_CONTROL, maps: 0, pins: 0, orphan: false };
+    let own = FrameState::private(DOM_CONTROL);
     for range in &layout.control {
         frames::claim(range.0, range.1, own);
     }

@@ -3,6 +3,7 @@
 
 use super::{Domain, table};
 use crate::event::Ports;
+use crate::grant::Grants;
 use crate::logging::Limiter;
 use crate::memory::DomainMemory;
 use crate::memory::pool::{self, TablesOf};
@@ -69,6 +70,7 @@ pub fn create(config: &DomainConfig, role: Role, id: DomainId) -> Result<Arc<Dom
         vcpus: vcpus.into_boxed_slice(),
         memory,
         ports: Ports::new(ports),
+        grants: Grants::new(),
         pauses: AtomicU32::new(1),
         new: AtomicBool::new(true),
         stopped: Mutex::new(None),
@@ -80,6 +82,7 @@ pub fn create(config: &DomainConfig, role: Role, id: DomainId) -> Result<Arc<Dom
         cap_period: AtomicU64::new(0),
         cap_used: AtomicU64::new(0),
         hypercalls: AtomicU64::new(0),
+        watchdog: AtomicU64::new(crate::vcpu::NEVER),
         log_limit: Limiter::new(),
     });
     let reserved = sched::reserve(domain.vcpus.len());

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Taking a domain down, in steps that never take long. The order: no more
 //! references may begin (`dying`), no vCPU runs, ports close and peers hear of
-//! it, the core's pins on its memory end, vCPU pages and memory go back. The
-//! domain leaves the table with its last page.
+//! it, its mappings of others' grants end, the core's pins on its memory end,
+//! vCPU pages and memory go back. The domain leaves the table with its last
+//! page, which others may still have mapped.
 
 use super::{Domain, run, table};
 use crate::event;
+use crate::grant;
 use crate::memory::{domain as memory, pool::TablesOf};
 use crate::sched;
 use alloc::sync::Arc;
@@ -30,7 +32,11 @@ pub fn step(domain: &Arc<Domain>) -> Result<(), Status> {
     if !event::close_some(domain) {
         return Err(Status::Again);
     }
+    if !grant::revoke::close_some(domain) {
+        return Err(Status::Again);
+    }
     event::forget_memory(domain);
+    grant::table::forget(domain);
     if !memory::teardown_step(domain, BUDGET)? {
         return Err(Status::Again);
     }

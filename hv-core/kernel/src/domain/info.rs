@@ -3,8 +3,8 @@
 
 use super::{Domain, run};
 use crate::clock;
-use core::sync::atomic::Ordering;
-use hv_abi::domain::{DomainInfo, state};
+use core::sync::atomic::{AtomicU64, Ordering};
+use hv_abi::domain::{DomainCounters, DomainInfo, state};
 use zerocopy::FromZeros;
 
 /// The answer for one domain, now.
@@ -44,4 +44,28 @@ pub fn describe(domain: &Domain) -> DomainInfo {
     info.uuid = domain.uuid;
     info.name = domain.name;
     info
+}
+
+/// The answer of DomainCounters.
+pub fn counters(domain: &Domain) -> DomainCounters {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let mut exits = [0; 16];
+    for vcpu in &domain.vcpus {
+        exits.iter_mut().zip(vcpu.trace.counts()).for_each(|(sum, count)| *sum += count);
+    }
+    DomainCounters {
+        exits,
+        hypercalls: read(&domain.hypercalls),
+        events: read(&domain.ports.delivered),
+        events_sent: read(&domain.ports.sent),
+        ports: domain.ports.used.load(Ordering::Relaxed).into(),
+        pages: read(&domain.memory.pages),
+        claimed_pages: domain.memory.claim.pages(),
+        foreign_pages: read(&domain.memory.foreign),
+        granted_pages: read(&domain.grants.pages),
+        grant_uses: read(&domain.grants.uses),
+        grant_mappings: domain.grants.held.load(Ordering::Relaxed).into(),
+        grant_copies: read(&domain.grants.copies),
+        grant_bytes: read(&domain.grants.bytes),
+    }
 }

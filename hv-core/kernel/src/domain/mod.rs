@@ -10,6 +10,7 @@ pub mod run;
 pub mod table;
 
 use crate::event::Ports;
+use crate::grant::Grants;
 use crate::logging::Limiter;
 use crate::memory::DomainMemory;
 use crate::vcpu::Vcpu;
@@ -50,6 +51,8 @@ pub struct Domain {
     pub memory: DomainMemory,
     /// Event ports.
     pub ports: Ports,
+    /// Grants, given and used.
+    pub grants: Grants,
     /// Pauses held. Not zero: no vCPU is entered.
     pub pauses: AtomicU32,
     /// The builder never unpaused it.
@@ -72,6 +75,8 @@ pub struct Domain {
     pub cap_used: AtomicU64,
     /// Hypercalls made.
     pub hypercalls: AtomicU64,
+    /// TSC at which its watchdog stops it.
+    pub watchdog: AtomicU64,
     /// Lines it may cause in the log.
     pub log_limit: Limiter,
 }

@@ -8,6 +8,7 @@ use super::protocol::{self, Home, Join, Port, Target, Word};
 use super::ring::Words;
 use crate::domain::{Domain, table};
 use crate::sched;
+use crate::vcpu::signal;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -24,8 +25,14 @@ pub struct Ports {
     pub setup: Mutex<()>,
     /// Ports that are not free.
     pub used: AtomicU32,
+    /// The most there may be of those.
+    pub limit: AtomicU32,
     /// Events that arrived.
     pub delivered: AtomicU64,
+    /// Events sent.
+    pub sent: AtomicU64,
+    /// vCPUs that poll.
+    pub pollers: AtomicU32,
     /// Port of each virtual interrupt, 0 for none.
     pub(super) virqs: [AtomicU32; virq::COUNT],
     /// Where the search for a free port begins, and how far closing all is.
@@ -47,11 +54,31 @@ impl Ports {
             words: Once::new(),
             setup: Mutex::new(()),
             used: AtomicU32::new(0),
+            limit: AtomicU32::new(count),
             delivered: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            pollers: AtomicU32::new(0),
             virqs: [const { AtomicU32::new(0) }; virq::COUNT],
             cursor: AtomicU32::new(1),
             forgotten: AtomicBool::new(false),
         }
+    }
+
+    /// Ports it was made with.
+    pub fn len(&self) -> u32 {
+        self.ports.len() as u32
+    }
+
+    /// It was made without any.
+    pub fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// A port that is not free: its word, once registered.
+    pub fn word(&self, port: u32) -> Result<&'static AtomicU32, Status> {
+        let words = self.words.get().ok_or(Status::State)?;
+        let taken = self.get(port).is_some_and(|port| port.lock().join != Join::Free);
+        words.get(port as usize).filter(|_| taken).ok_or(Status::NotFound)
     }
 
     fn get(&self, port: u32) -> Option<&Mutex<Port>> {
@@ -62,6 +89,12 @@ impl Ports {
     fn named(&self, port: u64) -> Result<(u32, &Mutex<Port>), Status> {
         let port = u32::try_from(port).map_err(|_| Status::NotFound)?;
         Ok((port, self.get(port).ok_or(Status::NotFound)?))
+    }
+
+    /// Ports counted as used, and those that are; for the audit.
+    pub fn count(&self) -> (usize, usize) {
+        let taken = self.ports.iter().filter(|port| port.lock().join != Join::Free).count();
+        (self.used.load(Ordering::Relaxed) as usize, taken)
     }
 
     /// True from the second call on.
@@ -114,16 +147,21 @@ impl Home for Arc<Domain> {
 /// Takes a free port for `join`.
 pub(super) fn take(domain: &Arc<Domain>, join: Join, vcpu: u32) -> Result<u32, Status> {
     let ports = &domain.ports;
+    let limit = ports.limit.load(Ordering::Relaxed);
+    ports
+        .used
+        .try_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
+        .map_err(|_| Status::Limit)?;
     let count = ports.ports.len() as u32;
     let start = ports.cursor.load(Ordering::Relaxed);
     for i in 0..count {
         let number = start.wrapping_add(i) % count.max(1);
         if number != 0 && protocol::take(domain, number, join, vcpu) {
-            ports.used.fetch_add(1, Ordering::Relaxed);
             ports.cursor.store(number + 1, Ordering::Relaxed);
             return Ok(number);
         }
     }
+    ports.used.fetch_sub(1, Ordering::Relaxed);
     Err(Status::Limit)
 }
 
@@ -172,6 +210,7 @@ pub fn bind_ipi(domain: &Arc<Domain>, vcpu: u64) -> Result<u32, Status> {
 pub fn send(domain: &Arc<Domain>, port: u64) -> Result<(), Status> {
     let (number, port) = domain.ports.named(port)?;
     let join = port.lock().join;
+    domain.ports.sent.fetch_add(1, Ordering::Relaxed);
     match join {
         Join::Free => Err(Status::NotFound),
         // Nobody listens yet: as a doorbell without a bell.
@@ -196,6 +235,21 @@ pub fn send(domain: &Arc<Domain>, port: u64) -> Result<(), Status> {
 /// Raises a port if it is still joined as the sender believes.
 pub(super) fn raise(domain: &Arc<Domain>, number: u32, expected: Join) {
     protocol::raise(domain, number, expected);
+    // A poller counts itself, then looks at the words; here it is the other
+    // way round. It may be told without a reason.
+    if domain.ports.pollers.load(Ordering::SeqCst) != 0 {
+        wake_pollers(domain);
+    }
+}
+
+/// Has every vCPU that polls look again.
+fn wake_pollers(domain: &Arc<Domain>) {
+    for (index, vcpu) in domain.vcpus.iter().enumerate() {
+        if vcpu.polling.load(Ordering::SeqCst) {
+            vcpu.signals.fetch_or(signal::POLL, Ordering::SeqCst);
+            sched::notify(domain, index);
+        }
+    }
 }
 
 /// Links every port that turned pending before words, ring and vector were

@@ -64,6 +64,13 @@ impl Words {
         self.count
     }
 
+    /// Copies bytes out, from a word on, within one page.
+    pub fn read(&self, index: usize, buf: &mut [u8]) {
+        if let Some(frame) = self.frames.get(index / PER_PAGE) {
+            mem::read(*frame, index % PER_PAGE * 4, buf);
+        }
+    }
+
     /// One word.
     pub fn get(&self, index: usize) -> Option<&'static AtomicU32> {
         if index >= self.count {

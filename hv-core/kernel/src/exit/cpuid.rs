@@ -133,7 +133,7 @@ fn answer(domain: &Domain, vcpu: &Vcpu, core: &mut Core, leaf: u32, sub: u32) ->
 /// What the caller is told in ebx of the features leaf.
 pub fn features(domain: &Domain) -> u32 {
     let control = if domain.is_control() { features::CONTROL } else { 0 };
-    control | features::STABLE_TSC
+    control | features::STABLE_TSC | features::GRANTS | features::POLL
 }
 
 /// The core's own leaves.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parts of event calls that look at other domains or at memory.
 
-use crate::access;
 use crate::domain::{Domain, table};
 use crate::event::ports;
 use crate::guest_memory;
@@ -9,15 +8,6 @@ use crate::outcome::Answer;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use hv_abi::{DOM_SELF, DomainId, Status};
-
-/// The domain a call acts on: the caller, or another for the control domain.
-fn owner(caller: &Arc<Domain>, owner: u64) -> Result<Arc<Domain>, Status> {
-    if owner == DOM_SELF || owner == u64::from(caller.id) {
-        return Ok(caller.clone());
-    }
-    access::control(caller)?;
-    table::named(owner)
-}
 
 /// EventUpcall.
 pub fn upcall(caller: &Arc<Domain>, vcpu: u64, vector: u64) -> Answer {
@@ -31,7 +21,7 @@ pub fn upcall(caller: &Arc<Domain>, vcpu: u64, vector: u64) -> Answer {
 
 /// EventAlloc.
 pub fn allocate(caller: &Arc<Domain>, for_whom: u64, remote: u64) -> Answer {
-    let owner = owner(caller, for_whom)?;
+    let owner = super::about(caller, for_whom)?;
     let remote = if remote == DOM_SELF {
         caller.id
     } else {
@@ -49,8 +39,14 @@ pub fn bind(caller: &Arc<Domain>, remote: u64, remote_port: u64) -> Answer {
 
 /// EventStatus.
 pub fn status(caller: &Arc<Domain>, of_whom: u64, port: u64, gpa: u64) -> Answer {
-    let owner = owner(caller, of_whom)?;
+    let owner = super::about(caller, of_whom)?;
     let status = ports::status(&owner, port)?;
     guest_memory::write(caller, gpa, &status)?;
     Ok(0)
+}
+
+/// EventReset.
+pub fn reset(caller: &Arc<Domain>, domain: u64) -> Answer {
+    let domain = super::about(caller, domain)?;
+    if ports::close_some(&domain) { Ok(0) } else { Err(Status::Again) }
 }

@@ -26,6 +26,7 @@ pub fn info(caller: &Domain, gpa: u64) -> Answer {
         total_pages: layout::ram_pages(),
         pool_pages,
         free_pages,
+        claimed_pages: pool::claimed(),
         core_pages: layout::core_pages(),
         heap_used,
         heap_size,
@@ -36,6 +37,8 @@ pub fn info(caller: &Domain, gpa: u64) -> Answer {
         info.vcpus += domain.vcpus.len() as u64;
         info.ports += u64::from(domain.ports.used.load(Ordering::Relaxed));
         info.foreign_pages += domain.memory.foreign.load(Ordering::Relaxed);
+        info.grant_uses += domain.grants.uses.load(Ordering::Relaxed);
+        info.granted_pages += domain.grants.pages.load(Ordering::Relaxed);
         info.hypercalls += domain.hypercalls.load(Ordering::Relaxed);
         info.exits += domain.vcpus.iter().map(|v| v.trace.total()).sum::<u64>();
     });

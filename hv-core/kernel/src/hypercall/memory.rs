@@ -46,3 +46,28 @@ pub fn pool(caller: &Domain, index: u64, gpa: u64) -> Answer {
     guest_memory::write(caller, gpa, &MemoryRange { start, end })?;
     Ok(0)
 }
+
+/// MemoryClaim.
+pub fn claim(domain: u64, pages: u64) -> Answer {
+    own::claim(&*table::named(domain)?, pages)?;
+    Ok(0)
+}
+
+/// MemoryQuery.
+pub fn query(caller: &Arc<Domain>, domain: u64, gpa: u64, out: u64) -> Answer {
+    let domain = super::about(caller, domain)?;
+    let mut info = own::query(&domain, gpa)?;
+    if !caller.is_control() {
+        info.machine = 0;
+    }
+    guest_memory::write(caller, out, &info)?;
+    Ok(0)
+}
+
+/// MemoryIncrease.
+pub fn increase(caller: &Domain, gpa: u64, pages: u64) -> Answer {
+    if caller.is_control() {
+        return Err(Status::Invalid);
+    }
+    own::populate(caller, gpa, pages)
+}

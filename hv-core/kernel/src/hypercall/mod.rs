@@ -4,19 +4,24 @@
 //! The few calls that decide what happens to the caller itself return an
 //! [`Outcome`] of their own. Only this file writes the result registers.
 
+mod batch;
 mod console;
 mod domains;
 mod events;
+mod grants;
 mod host;
 mod memory;
+mod sched;
 mod vcpus;
 
 use crate::access;
+use crate::domain::{Domain, table};
 use crate::outcome::{Answer, Outcome};
 use crate::sched::Handle;
 use crate::vcpu::{Core, Vcpu};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
-use hv_abi::{Hypercall, Status};
+use hv_abi::{DOM_SELF, Hypercall, Status};
 use hv_hal::exit::{INVALID_OPCODE, gpr};
 
 /// Handles a hypercall exit.
@@ -67,12 +72,28 @@ fn dispatch(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> (Answer, Outcome) 
             };
             return (sent, outcome);
         }
+        Hypercall::SchedPoll { gpa, count, timeout_ns } => {
+            return match sched::poll(caller, vcpu, gpa, count, timeout_ns) {
+                Ok(outcome) => (Ok(0), outcome),
+                Err(status) => (Err(status), Outcome::Resume),
+            };
+        }
         _ => Outcome::Resume,
     };
     if outcome != Outcome::Resume {
         return (Ok(0), outcome);
     }
     (answer(handle, vcpu, call), Outcome::Resume)
+}
+
+/// The domain that a call is about: the caller (DOM_SELF), or for the control
+/// domain any.
+fn about(caller: &Arc<Domain>, domain: u64) -> Result<Arc<Domain>, Status> {
+    if domain == DOM_SELF || domain == u64::from(caller.id) {
+        return Ok(caller.clone());
+    }
+    access::control(caller)?;
+    table::named(domain)
 }
 
 fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
@@ -109,10 +130,18 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         H::EventUnmask { port } => unit(crate::event::ports::unmask(caller, port)),
         H::EventStatus { owner, port, gpa } => events::status(caller, owner, port, gpa),
 
+        H::EventReset { domain } => events::reset(caller, domain),
+
+        H::SchedWatchdog { timeout_ms } => unit(crate::sched::watchdog::set(caller, timeout_ms)),
+
         H::VcpuSetContext { domain, vcpu, gpa } => vcpus::set_context(caller, domain, vcpu, gpa),
         H::VcpuGetContext { domain, vcpu, gpa } => vcpus::get_context(caller, domain, vcpu, gpa),
         H::VcpuInfo { domain, vcpu, gpa } => vcpus::info(caller, domain, vcpu, gpa),
         H::VcpuAffinity { domain, vcpu, cpus } => vcpus::affinity(domain, vcpu, cpus),
+        H::VcpuStart { domain, vcpu } => vcpus::start(caller, domain, vcpu),
+        H::VcpuStop { domain, vcpu } => vcpus::stop(caller, domain, vcpu),
+        H::VcpuRunState { domain, vcpu, gpa } => vcpus::run_state(caller, domain, vcpu, gpa),
+        H::VcpuAffinitySoft { domain, vcpu, cpus } => vcpus::affinity_soft(domain, vcpu, cpus),
 
         H::DomainCreate { gpa } => domains::create(caller, gpa),
         H::DomainDestroy { domain } => domains::destroy(domain),
@@ -122,6 +151,8 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         H::DomainShutdown { domain, reason } => domains::shutdown(domain, reason),
         H::ShutdownRequest {} => Ok(caller.shutdown_request.swap(0, Ordering::SeqCst).into()),
         H::DomainWeight { domain, weight, cap } => domains::weight(domain, weight, cap),
+        H::DomainLimit { domain, limit, value } => domains::limit(domain, limit, value),
+        H::DomainCounters { domain, gpa } => domains::counters(caller, domain, gpa),
 
         H::MemoryPopulate { domain, gpa, pages } => memory::populate(domain, gpa, pages),
         H::MemoryRelease { gpa, pages } => crate::memory::domain::release(caller, gpa, pages),
@@ -130,39 +161,34 @@ fn answer(handle: &Handle, vcpu: &Vcpu, call: Hypercall) -> Answer {
         }
         H::MemoryUnmap { machine, pages } => crate::memory::foreign::unmap(caller, machine, pages),
         H::MemoryPool { index, gpa } => memory::pool(caller, index, gpa),
+        H::MemoryClaim { domain, pages } => memory::claim(domain, pages),
+        H::MemoryQuery { domain, gpa, out_gpa } => memory::query(caller, domain, gpa, out_gpa),
+        H::MemoryIncrease { gpa, pages } => memory::increase(caller, gpa, pages),
 
         H::HostInfo { gpa } => host::info(caller, gpa),
         H::LogRead { cursor, gpa, len } => console::read_log(caller, cursor, gpa, len),
         H::TraceRead { domain, vcpu, gpa } => vcpus::trace(caller, domain, vcpu, gpa),
         H::Audit {} => Ok(crate::audit::run()),
         H::HostPower { action } => host::power(action),
+        H::DebugKey { key } => crate::debug::write(key),
+        H::Batch { gpa, count } => batch::run(handle, vcpu, gpa, count),
 
-        // Not there yet: as a core answers that does not know them.
-        H::EventReset { .. }
-        | H::SchedPoll { .. }
-        | H::SchedWatchdog { .. }
-        | H::VcpuStart { .. }
-        | H::VcpuStop { .. }
-        | H::VcpuRunState { .. }
-        | H::VcpuAffinitySoft { .. }
-        | H::DomainLimit { .. }
-        | H::DomainCounters { .. }
-        | H::MemoryClaim { .. }
-        | H::MemoryQuery { .. }
-        | H::MemoryIncrease { .. }
-        | H::DebugKey { .. }
-        | H::Batch { .. }
-        | H::GrantTable { .. }
-        | H::GrantMap { .. }
-        | H::GrantUnmap { .. }
-        | H::GrantCopy { .. }
-        | H::GrantQuery { .. }
-        | H::GrantRevoke { .. } => Err(Status::NoCall),
+        H::GrantTable { gpa, log2_entries } => {
+            unit(crate::grant::table::register(caller, gpa, log2_entries))
+        }
+        H::GrantMap { gpa, count } => grants::map(caller, gpa, count),
+        H::GrantUnmap { gpa, count } => grants::unmap(caller, gpa, count),
+        H::GrantCopy { gpa, count } => grants::copy(caller, gpa, count),
+        H::GrantQuery { domain, grant, gpa } => grants::query(caller, domain, grant, gpa),
+        H::GrantRevoke { domain, grant, force } => {
+            unit(crate::grant::revoke::revoke(caller, domain, grant, force))
+        }
 
         // `dispatch` took these.
         H::SchedYield {}
         | H::SchedBlock {}
         | H::SchedShutdown { .. }
+        | H::SchedPoll { .. }
         | H::NotifyAndBlock { .. } => {
             debug_assert!(false, "vCPU {} reached a call that was handled", vcpu.index);
             Err(Status::NoCall)

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Calls on single vCPUs of other domains.
+//! Calls on single vCPUs.
 
 use crate::clock;
 use crate::domain::{Domain, table};
 use crate::guest_memory;
 use crate::outcome::Answer;
-use crate::vcpu::Vcpu;
+use crate::sched;
+use crate::vcpu::{Vcpu, signal};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use hv_abi::Status;
-use hv_abi::vcpu::{VcpuContext, VcpuInfo, run_state};
+use hv_abi::vcpu::{VcpuContext, VcpuInfo, VcpuRunState, run_state as state};
 use hv_hal::cpu;
 
 fn find(domain: &Domain, vcpu: u64) -> Result<&Vcpu, Status> {
@@ -48,8 +49,8 @@ pub fn set_context(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer 
     core.waits_for_sipi = context.online == 0;
     core.halted = false;
     let state = match context.online {
-        1 => run_state::STOPPED,
-        _ => run_state::OFFLINE,
+        1 => state::STOPPED,
+        _ => state::OFFLINE,
     };
     vcpu.set_state(state);
     Ok(0)
@@ -67,17 +68,29 @@ pub fn get_context(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer 
     Ok(0)
 }
 
+/// The state as others shall see it: one that still waits in a queue of a
+/// domain that does not run won't come on a CPU either.
+fn shown_state(domain: &Domain, vcpu: &Vcpu) -> u32 {
+    match vcpu.state() {
+        state::READY if !domain.runnable() => state::STOPPED,
+        state => state,
+    }
+}
+
+/// CPUs there are, one bit each.
+fn there() -> u64 {
+    match cpu::count() {
+        n if n >= 64 => u64::MAX,
+        n => (1u64 << n) - 1,
+    }
+}
+
 /// VcpuInfo.
 pub fn info(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
     let domain = table::named(domain)?;
     let vcpu = find(&domain, vcpu)?;
-    // One that still waits in a queue won't come on a CPU either.
-    let state = match vcpu.state() {
-        run_state::READY if !domain.runnable() => run_state::STOPPED,
-        state => state,
-    };
     let info = VcpuInfo {
-        state,
+        state: shown_state(&domain, vcpu),
         cpu: vcpu.last_cpu().0,
         affinity: vcpu.affinity.load(Ordering::Relaxed),
         run_ns: clock::nanoseconds(vcpu.times.run.load(Ordering::Relaxed)),
@@ -92,11 +105,7 @@ pub fn info(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
 pub fn affinity(domain: u64, vcpu: u64, cpus: u64) -> Answer {
     let domain = table::named(domain)?;
     let vcpu = find(&domain, vcpu)?;
-    let there = match cpu::count() {
-        n if n >= 64 => u64::MAX,
-        n => (1u64 << n) - 1,
-    };
-    if domain.is_control() || cpus & there == 0 {
+    if domain.is_control() || cpus & there() == 0 {
         return Err(Status::Invalid);
     }
     vcpu.affinity.store(cpus, Ordering::SeqCst);
@@ -112,5 +121,72 @@ pub fn trace(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer {
     let domain = table::named(domain)?;
     let vcpu = find(&domain, vcpu)?;
     guest_memory::write(caller, gpa, &vcpu.trace.latest())?;
+    Ok(0)
+}
+
+/// A vCPU of the caller or, for the control domain, of any guest. The control
+/// domain's own start and stop as a machine's CPUs do.
+fn guests(caller: &Arc<Domain>, domain: u64) -> Result<Arc<Domain>, Status> {
+    let domain = super::about(caller, domain)?;
+    match (domain.is_control(), domain.is_dying()) {
+        (true, _) => Err(Status::Invalid),
+        (_, true) => Err(Status::Dying),
+        _ => Ok(domain),
+    }
+}
+
+/// VcpuStart.
+pub fn start(caller: &Arc<Domain>, domain: u64, vcpu: u64) -> Answer {
+    let domain = guests(caller, domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    if !vcpu.is_offline() {
+        return Err(Status::State);
+    }
+    vcpu.signals.fetch_or(signal::START, Ordering::SeqCst);
+    sched::notify(&domain, vcpu.index as usize);
+    Ok(0)
+}
+
+/// VcpuStop.
+pub fn stop(caller: &Arc<Domain>, domain: u64, vcpu: u64) -> Answer {
+    let domain = guests(caller, domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    if vcpu.is_offline() {
+        return Err(Status::State);
+    }
+    vcpu.signals.fetch_or(signal::STOP, Ordering::SeqCst);
+    sched::notify(&domain, vcpu.index as usize);
+    Ok(0)
+}
+
+/// VcpuRunState.
+pub fn run_state(caller: &Arc<Domain>, domain: u64, vcpu: u64, gpa: u64) -> Answer {
+    let domain = super::about(caller, domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    let mut state = VcpuRunState {
+        state: shown_state(&domain, vcpu),
+        run_ns: clock::nanoseconds(vcpu.times.run.load(Ordering::Relaxed)),
+        wait_ns: clock::nanoseconds(vcpu.times.wait.load(Ordering::Relaxed)),
+        ..VcpuRunState::default()
+    };
+    // How the host's CPUs are used is none of a guest's business.
+    if caller.is_control() {
+        state.cpu = vcpu.last_cpu().0;
+        state.affinity = vcpu.affinity.load(Ordering::Relaxed);
+        state.affinity_soft = vcpu.affinity_soft.load(Ordering::Relaxed);
+    }
+    guest_memory::write(caller, gpa, &state)?;
+    Ok(0)
+}
+
+/// VcpuAffinitySoft.
+pub fn affinity_soft(domain: u64, vcpu: u64, cpus: u64) -> Answer {
+    let domain = table::named(domain)?;
+    let vcpu = find(&domain, vcpu)?;
+    if domain.is_control() || cpus & there() == 0 {
+        return Err(Status::Invalid);
+    }
+    // Looked at when it is placed next.
+    vcpu.affinity_soft.store(cpus, Ordering::SeqCst);
     Ok(0)
 }

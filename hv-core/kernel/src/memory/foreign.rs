@@ -2,13 +2,14 @@
 //! The control domain's window on others' memory: a page shows at its machine
 //! address, from its first mapping to its last.
 //!
-//! Every mapping is a reference on the frame; the control domain's stage 2
-//! has a translation for exactly the pages with such references.
+//! Every mapping is a reference on the frame, by MemoryMap ([`Kind::Map`]) or
+//! by a grant ([`Kind::Loan`]); the control domain's stage 2 has a translation
+//! for exactly the pages with such references.
 
-use super::domain::{map_status, range};
+use super::domain::{drop_empty_tables, map_status, range};
 use super::flush::{self, Stale};
 use super::frames::{self, FrameState};
-use super::pool::{self, Fate, TablesOf};
+use super::pool::{self, Fate, Kind, TablesOf};
 use crate::domain::{Domain, table};
 use core::sync::atomic::Ordering;
 use hv_abi::memory::{ForeignRun, PAGES_PER_CALL};
@@ -33,15 +34,32 @@ fn run(domain: &Domain, gpa: u64, pages: u64) -> Option<(Frame, u64)> {
 
 /// Opens a run of `domain`'s pages to the control domain.
 pub fn map(control: &Domain, domain: &Domain, gpa: u64, pages: u64) -> Result<ForeignRun, Status> {
+    let run = lend(control, domain, gpa, pages, Kind::Map)?;
+    domain.memory.foreign.fetch_add(run.pages, Ordering::Relaxed);
+    Ok(run)
+}
+
+/// The same by either right; the caller keeps the account of it.
+pub fn lend(
+    control: &Domain,
+    domain: &Domain,
+    gpa: u64,
+    pages: u64,
+    kind: Kind,
+) -> Result<ForeignRun, Status> {
     range(gpa, pages)?;
     let _turn = domain.memory.change.lock();
     let _window = control.memory.change.lock();
+    // In turn with the teardown: after it began there are no tables to read.
+    if domain.is_dying() {
+        return Err(Status::Dying);
+    }
     let (first, length) = run(domain, gpa, pages.min(PAGES_PER_CALL)).ok_or(Status::NotFound)?;
     let mut counted = 0;
     let mut fresh = true;
     for page in (0..length).map(|i| first.plus(i)) {
-        fresh &= pool::Uses::of(page).is_some_and(|u| u.maps == 0);
-        if !pool::refer(page, domain.id) {
+        fresh &= pool::Uses::of(page).is_some_and(|u| !u.is_shown());
+        if !pool::refer(page, domain.id, kind) {
             break;
         }
         counted += 1;
@@ -50,11 +68,17 @@ pub fn map(control: &Domain, domain: &Domain, gpa: u64, pages: u64) -> Result<Fo
         return Err(Status::NotFound);
     }
     if let Err(error) = open(control, first, counted, fresh) {
-        close(control, domain, first, counted);
+        close(control, domain, first, counted, kind);
         return Err(map_status(error));
     }
-    domain.memory.foreign.fetch_add(counted, Ordering::Relaxed);
     Ok(ForeignRun { machine: first.address(), pages: counted })
+}
+
+/// Takes back what [`lend`] opened.
+pub fn take_back(control: &Domain, domain: &Domain, first: Frame, pages: u64, kind: Kind) {
+    let _turn = domain.memory.change.lock();
+    let _window = control.memory.change.lock();
+    close(control, domain, first, pages, kind);
 }
 
 /// Puts the pages into the control domain's tables where they are not yet.
@@ -79,12 +103,15 @@ fn open(control: &Domain, first: Frame, pages: u64, fresh: bool) -> Result<(), M
     Ok(())
 }
 
-/// Takes one mapping of each page back; closes those that lost their last,
-/// and frees those whose domain gave them up.
-fn close(control: &Domain, domain: &Domain, first: Frame, pages: u64) {
+/// Takes one mapping of each page back; closes those that lose their last,
+/// and frees those whose domain gave them up. Whoever takes the last use of
+/// a page away frees it, so that is asked when its count goes down, and not
+/// before every CPU has forgotten the page.
+fn close(control: &Domain, domain: &Domain, first: Frame, pages: u64, kind: Kind) {
     let run = || (0..pages).map(|i| first.plus(i));
     for page in run() {
-        if matches!(pool::unrefer(page), Fate::Unmapped | Fate::Nobodys) {
+        // Both counts change in the window's turn only.
+        if pool::Uses::of(page).is_some_and(|u| u.maps + u.loans == 1) {
             // Splitting a large leaf can want memory that is not there. Then
             // the page stays visible to the control domain, which may map
             // any guest's memory; it is closed with its leaf later.
@@ -95,34 +122,14 @@ fn close(control: &Domain, domain: &Domain, first: Frame, pages: u64) {
             );
         }
     }
-    drop_empty_tables(control, first, pages);
+    drop_empty_tables(control, first.address(), pages);
     let proof = flush::everywhere(control);
     control.memory.stage2.write().reclaim(&mut TablesOf(DOM_CONTROL));
     for page in run() {
-        let nobodys = pool::Uses::of(page).is_some_and(|u| u.orphan && u.maps + u.pins == 0);
-        if nobodys {
+        if pool::unrefer(page, kind) == Fate::Nobodys {
             domain.memory.pages.fetch_sub(1, Ordering::Relaxed);
             Stale(page, Order::P4K).settle(&proof);
         }
-    }
-}
-
-/// Takes the tables of pages out in which nothing is mapped any more. They go
-/// back after the flush that follows.
-fn drop_empty_tables(control: &Domain, first: Frame, pages: u64) {
-    let large = Order::P2M.bytes();
-    let (start, end) = (first.address(), first.plus(pages).address());
-    let mut at = start / large * large;
-    let mut stage2 = control.memory.stage2.write();
-    while at < end {
-        let empty = (at..at + large)
-            .step_by(hv_abi::PAGE_SIZE as usize)
-            .all(|page| stage2.lookup(page).is_none());
-        if empty {
-            // Finds a table without entries, or nothing at all.
-            let _ = stage2.unmap(at, Order::P2M, &mut TablesOf(DOM_CONTROL));
-        }
-        at += large;
     }
 }
 
@@ -149,7 +156,7 @@ pub fn unmap(control: &Domain, machine: u64, pages: u64) -> Result<u64, Status> 
         if !valid || domain.memory.foreign.load(Ordering::Relaxed) < pages {
             return Err(Status::NotFound);
         }
-        close(control, &domain, first, pages);
+        close(control, &domain, first, pages, Kind::Map);
         domain.memory.foreign.fetch_sub(pages, Ordering::Relaxed);
     }
     crate::domain::destroy::forget_if_empty(&domain);

@@ -3,9 +3,11 @@
 //! state and owner.
 //!
 //! Bits 63:60 hold the state. *Owned* and *Table*: bit 59 orphan, 58:48
-//! pins, 47:32 owner, 31:0 foreign mappings. *Free head*:
-//! bits 59 dirty, 58:54 order, 53:27 previous and 26:0 next head of the same order. All
-//! changes are made under the pool's lock; single words are read without it.
+//! pins, 47:36 owner, 35:20 foreign mappings, 19:10 the control domain's
+//! mappings by grants, 9:0 guests' mappings by grants. *Free head*: bits 59
+//! dirty, 58:54 order, 53:27 previous and 26:0 next head of the same order.
+//! All changes are made under the pool's lock; single words are read without
+//! it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use hv_abi::DomainId;
@@ -37,8 +39,12 @@ pub enum FrameState {
     Owned {
         /// The domain.
         owner: DomainId,
-        /// Foreign mappings.
+        /// Foreign mappings: the control domain's MemoryMap.
         maps: u32,
+        /// The control domain's mappings by grants.
+        loans: u32,
+        /// Guests' mappings by grants.
+        grants: u32,
         /// Uses by the core itself: event words and rings.
         pins: u32,
         /// The domain gave it up; it is freed with its last reference.
@@ -58,10 +64,20 @@ pub const MAX_FRAMES: u64 = NIL;
 
 /// A frame can be pinned this often.
 pub const MAX_PINS: u32 = (1 << 11) - 1;
+/// A frame can have so many foreign mappings.
+pub const MAX_MAPS: u32 = (1 << 16) - 1;
+/// A frame can have so many mappings by grants, of either kind.
+pub const MAX_GRANTS: u32 = (1 << 10) - 1;
+const _: () = assert!(hv_abi::MAX_DOMAINS <= 1 << 12);
 
 const LINK: u64 = NIL;
 
 impl FrameState {
+    /// Memory of a domain that nobody else uses.
+    pub const fn private(owner: DomainId) -> Self {
+        FrameState::Owned { owner, maps: 0, loans: 0, grants: 0, pins: 0, orphan: false }
+    }
+
     fn encode(self) -> u64 {
         match self {
             FrameState::Reserved => 0,
@@ -74,19 +90,21 @@ impl FrameState {
                     | next & LINK
             }
             FrameState::FreeTail => 3 << 60,
-            FrameState::Owned { owner, maps, pins, orphan } => {
+            FrameState::Owned { owner, maps, loans, grants, pins, orphan } => {
                 4 << 60
                     | u64::from(orphan) << 59
                     | u64::from(pins & MAX_PINS) << 48
-                    | u64::from(owner) << 32
-                    | u64::from(maps)
+                    | u64::from(owner) << 36
+                    | u64::from(maps & MAX_MAPS) << 20
+                    | u64::from(loans & MAX_GRANTS) << 10
+                    | u64::from(grants & MAX_GRANTS)
             }
-            FrameState::Table { owner } => 5 << 60 | u64::from(owner) << 32,
+            FrameState::Table { owner } => 5 << 60 | u64::from(owner) << 36,
         }
     }
 
     fn decode(word: u64) -> Self {
-        let owner = (word >> 32 & 0xffff) as DomainId;
+        let owner = (word >> 36 & 0xfff) as DomainId;
         match word >> 60 {
             1 => FrameState::Core,
             2 => FrameState::FreeHead {
@@ -98,7 +116,9 @@ impl FrameState {
             3 => FrameState::FreeTail,
             4 => FrameState::Owned {
                 owner,
-                maps: word as u32,
+                maps: (word >> 20) as u32 & MAX_MAPS,
+                loans: (word >> 10) as u32 & MAX_GRANTS,
+                grants: word as u32 & MAX_GRANTS,
                 pins: (word >> 48) as u32 & MAX_PINS,
                 orphan: word >> 59 & 1 == 1,
             },
@@ -180,8 +200,16 @@ mod tests {
             FrameState::Core,
             FrameState::FreeHead { order: 18, dirty: true, previous: NIL, next: 12345 },
             FrameState::FreeTail,
-            FrameState::Owned { owner: 4095, maps: u32::MAX, pins: MAX_PINS, orphan: true },
-            FrameState::Owned { owner: 0, maps: 0, pins: 0, orphan: false },
+            FrameState::Owned {
+                owner: 4095,
+                maps: MAX_MAPS,
+                loans: MAX_GRANTS,
+                grants: MAX_GRANTS,
+                pins: MAX_PINS,
+                orphan: true,
+            },
+            FrameState::Owned { owner: 5, maps: 1, loans: 2, grants: 3, pins: 4, orphan: false },
+            FrameState::private(0),
             FrameState::Table { owner: 7 },
         ] {
             assert_eq!(FrameState::decode(state.encode()), state);

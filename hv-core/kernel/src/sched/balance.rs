@@ -12,13 +12,16 @@ use hv_hal::addr::CpuId;
 /// an idle one, else the one with the fewest waiting.
 pub fn place(vcpu: &Vcpu) -> CpuId {
     let affinity = vcpu.affinity.load(Ordering::Relaxed);
+    let soft = vcpu.affinity_soft.load(Ordering::Relaxed);
     let last = vcpu.last_cpu();
     let cost = |id: CpuId| {
         let cpu = per_cpu::of(id)?;
         let waiting = u64::from(cpu.ready.load(Ordering::Relaxed)) * 2;
         let busy = u64::from(!cpu.idle.load(Ordering::Relaxed));
-        // In halves, so that staying wins where others are no better.
-        Some((waiting + busy) * 2 + u64::from(id != last))
+        let liked = id.0 < 64 && soft >> id.0 & 1 == 1;
+        // In quarters: a CPU it should be on wins over one that is as busy,
+        // staying over one that is no better.
+        Some((waiting + busy) * 4 + u64::from(!liked) * 2 + u64::from(id != last))
     };
     cpus()
         .map(|(id, _)| id)

@@ -11,6 +11,7 @@
 pub mod balance;
 pub mod queue;
 pub mod time;
+pub mod watchdog;
 
 use crate::domain::Domain;
 use crate::per_cpu::{self, PerCpu};
@@ -65,6 +66,9 @@ pub fn forget(domain: &Domain) {
     }
 }
 
+/// Signals that bring an offline vCPU back.
+const START: u32 = signal::SIPI | signal::START;
+
 /// Something was posted to a vCPU: wakes it, or makes its CPU look.
 pub fn notify(domain: &Arc<Domain>, index: usize) {
     let Some(vcpu) = domain.vcpus.get(index) else {
@@ -85,7 +89,7 @@ pub fn notify(domain: &Arc<Domain>, index: usize) {
             }
         }
         run_state::BLOCKED => wake(domain, index, run_state::BLOCKED),
-        run_state::OFFLINE if vcpu.signals.load(Ordering::SeqCst) & signal::SIPI != 0 => {
+        run_state::OFFLINE if vcpu.signals.load(Ordering::SeqCst) & START != 0 => {
             wake(domain, index, run_state::OFFLINE);
         }
         _ => {}

@@ -85,7 +85,7 @@ pub fn block(handle: &Handle, vcpu: &Vcpu, cpu: &PerCpu, at: u64) {
 /// Arms this CPU's timer for the earliest of what it must not miss; leaves
 /// it alone when it is armed for that already.
 pub fn arm(cpu: &PerCpu, at: u64) {
-    let at = at.min(cpu.next_wake.load(Ordering::SeqCst));
+    let at = at.min(cpu.next_wake.load(Ordering::SeqCst)).min(super::watchdog::next());
     let wanted = if at == NEVER { 0 } else { at.max(1) };
     let armed = cpu.armed.load(Ordering::Relaxed);
     if wanted != armed {

@@ -4,6 +4,8 @@
 mod delivery;
 mod domains;
 mod events;
+mod grant_model;
+mod grants;
 mod lapic;
 mod memory;
 mod random;
