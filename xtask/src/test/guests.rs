@@ -40,10 +40,6 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         println!("{GROUP} (the runner names its tests when it runs)");
         return Ok(());
     }
-    // `guest NAME` asks the runner for the tests whose names contain it.
-    let prefix = format!("{GROUP} ");
-    let chosen = tally.filter.iter().filter_map(|f| f.strip_prefix(&prefix));
-    let words = chosen.collect::<Vec<_>>().join(" ");
     let made = make(installer);
     // The run itself is wanted whichever of its tests are.
     let asked = tally.filter.iter().find(|f| f.starts_with(GROUP)).cloned();
