@@ -74,6 +74,7 @@ tests! {
     msr_policy
     apic_registers
     task_priority
+    interrupt_flag
     control_registers
     control_registers_refused
     xsetbv_policy
