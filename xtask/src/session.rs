@@ -222,11 +222,15 @@ impl Watch {
         Ok(self.watch.feed(&new))
     }
 
-    /// Whether the core has said that it can't start.
+    /// Whether the core has said that it can't start, to the line's end.
     fn refused(&mut self) -> bool {
         let [fresh, _] = &mut self.fresh;
-        std::mem::take(fresh)
-            && String::from_utf8_lossy(&self.text).contains("error start: the core can't start")
+        if !std::mem::take(fresh) {
+            return false;
+        }
+        let text = String::from_utf8_lossy(&self.text);
+        let said = text.split_once("error start: the core can't start");
+        said.is_some_and(|(_, why)| why.contains('\n'))
     }
 
     /// Whether the log so far matches every pattern (never, without any).
