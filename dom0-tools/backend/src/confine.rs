@@ -106,7 +106,8 @@ fn filter(more: &[libc::c_long], ioctls: &[u64]) -> Result<BpfProgram, Error> {
         let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
         is.and_then(|condition| SeccompRule::new(vec![condition]))
     };
-    let requests: Result<Vec<_>, _> = EVENT_REQUESTS.iter().chain(ioctls).map(|value| request(*value)).collect();
+    let requests: Result<Vec<_>, _> =
+        EVENT_REQUESTS.iter().chain(ioctls).map(|value| request(*value)).collect();
     rules.insert(libc::SYS_ioctl, requests.map_err(no)?);
     if rules.len() > CALLS_MAX {
         return Err(Error::Settings(format!("{} system calls are too many", rules.len())));
