@@ -52,7 +52,7 @@ pub fn validate(c: &Context, args: &FileArgs) -> Outcome<()> {
             message: e.why,
             hint: e.hint,
             step: None,
-            field: e.field.map(Into::into),
+            field: e.field,
         };
         Failure::from(problem).at(|field, message| parsed.diagnostic(field, message))
     })?;

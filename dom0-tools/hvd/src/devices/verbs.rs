@@ -91,7 +91,11 @@ pub async fn attach(daemon: &Arc<Daemon>, entry: &Arc<Entry>, mut disk: DiskSpec
     }
     if let Err(problem) = store(daemon, entry) {
         forget(entry, &disk.name, slot);
-        blocking(move || Ok(drop(begun))).await?;
+        blocking(move || {
+            drop(begun);
+            Ok(())
+        })
+        .await?;
         return Err(problem);
     }
     let (device, running) = begun.release();

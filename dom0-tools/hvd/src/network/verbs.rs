@@ -73,7 +73,11 @@ pub async fn attach(
     }
     if let Err(problem) = store(daemon, entry) {
         forget(entry, &network.name, slot);
-        blocking(move || Ok(drop(begun))).await?;
+        blocking(move || {
+            drop(begun);
+            Ok(())
+        })
+        .await?;
         return Err(problem);
     }
     let (device, running) = begun.release();
