@@ -104,7 +104,7 @@ fn package(program: &str) -> &'static str {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::Mutex;
 
