@@ -69,6 +69,17 @@ pub fn call(call: Hypercall) -> Result<u64, Status> {
     }
 }
 
+/// The core, with a method for each row of the table.
+pub struct Hv;
+
+impl hv_abi::Door for Hv {
+    type Error = Status;
+
+    fn make(&self, it: Hypercall) -> Result<u64, Status> {
+        call(it)
+    }
+}
+
 /// The address of a value, as hypercalls want it.
 pub fn gpa<T: ?Sized>(value: &T) -> u64 {
     core::ptr::from_ref(value).cast::<u8>() as u64

@@ -17,6 +17,9 @@ pub struct Baseline {
     vcpus: u64,
     ports: u64,
     foreign_pages: u64,
+    grant_uses: u64,
+    granted_pages: u64,
+    claimed_pages: u64,
 }
 
 impl Baseline {
@@ -30,6 +33,9 @@ impl Baseline {
             vcpus: info.vcpus,
             ports: info.ports,
             foreign_pages: info.foreign_pages,
+            grant_uses: info.grant_uses,
+            granted_pages: info.granted_pages,
+            claimed_pages: info.claimed_pages,
         })
     }
 
@@ -59,6 +65,9 @@ impl Baseline {
             ("vCPUs", self.vcpus, now.vcpus),
             ("ports", self.ports, now.ports),
             ("foreign pages", self.foreign_pages, now.foreign_pages),
+            ("uses of grants", self.grant_uses, now.grant_uses),
+            ("granted pages", self.granted_pages, now.granted_pages),
+            ("claimed pages", self.claimed_pages, now.claimed_pages),
         ];
         if let Some((name, was, is)) = pairs.iter().find(|(_, was, is)| was != is) {
             return Err(failure!("{name} were {was}, are {is} afterwards"));

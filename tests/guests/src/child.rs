@@ -130,7 +130,7 @@ impl Child {
     }
 
     /// Populates and opens a range.
-    fn give(&mut self, at: u64, pages: u64) -> Outcome {
+    pub fn give(&mut self, at: u64, pages: u64) -> Outcome {
         host::populate(self.id, at, pages).map_err(|s| failure!("MemoryPopulate: {s:?}"))?;
         let mut done = 0;
         while done < pages {

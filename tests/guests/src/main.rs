@@ -24,6 +24,8 @@ mod child;
 #[cfg(target_os = "none")]
 mod fuzz;
 #[cfg(target_os = "none")]
+mod grants;
+#[cfg(target_os = "none")]
 mod host;
 #[cfg(target_os = "none")]
 mod runner;

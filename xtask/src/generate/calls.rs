@@ -77,7 +77,7 @@ const REFUSALS: &[(&str, &[Status])] = &[
     ("memory_map", &[Invalid, NotFound, NoMemory, Fault, Dying]),
     ("memory_unmap", &[Invalid, NotFound]),
     ("memory_pool", &[NotFound, Fault]),
-    ("memory_claim", &[Invalid, NotFound, NoMemory, Limit, Dying]),
+    ("memory_claim", &[Invalid, NotFound, NoMemory, Dying]),
     ("memory_query", &[Denied, Invalid, NotFound, Fault, Dying]),
     ("memory_increase", &[Invalid, NoMemory, Exists, Limit]),
     ("host_info", &[Fault]),

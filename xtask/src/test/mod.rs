@@ -78,6 +78,11 @@ impl Tally {
         self.filter.is_empty() || self.filter.iter().any(|f| name.contains(f.as_str()))
     }
 
+    /// Whether all long tests were asked for.
+    pub fn long_asked(&self) -> bool {
+        self.long
+    }
+
     /// Whether long tests run. Naming one is asking for it.
     pub fn long(&self) -> bool {
         self.long || !self.filter.is_empty()

@@ -47,7 +47,7 @@ pub fn set_context(caller: &Domain, domain: u64, vcpu: u64, gpa: u64) -> Answer 
         return Err(Status::Invalid);
     }
     core.waits_for_sipi = context.online == 0;
-    core.halted = false;
+    (core.halted, core.wait_until) = (false, crate::vcpu::NEVER);
     let state = match context.online {
         1 => state::STOPPED,
         _ => state::OFFLINE,

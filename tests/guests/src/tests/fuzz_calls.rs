@@ -54,9 +54,13 @@ fn unwanted(number: u64, args: &[u64; 5]) -> bool {
         17 => ring_outside && args[2] < SCRATCH,
         // Writes an answer.
         27 => args[2] < SCRATCH,
-        68 => args[1] < SCRATCH,
-        // SchedBlock, SchedShutdown, NotifyAndBlock.
-        33..=35 => true,
+        54 | 86 | 116 => args[2] < SCRATCH,
+        68 | 73 => args[1] < SCRATCH,
+        // Zeroes a table, writes statuses.
+        112..=115 => outside && args[0] < SCRATCH,
+        // SchedBlock, SchedShutdown, NotifyAndBlock, SchedPoll, SchedWatchdog,
+        // VcpuStop.
+        33..=37 | 53 => true,
         _ => false,
     }
 }

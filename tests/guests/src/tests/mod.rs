@@ -33,6 +33,9 @@ tests! {
     event_hostile_words
     event_between_guests
     event_peer_destroyed
+    event_reset
+    sched_poll
+    sched_watchdog
 
     memory_fault
     page_tables_outside
@@ -47,8 +50,27 @@ tests! {
     foreign_arguments
     foreign_zombie
     control_confined
+    memory_claim
+    memory_query
+    memory_increase
+
+    grant_map
+    grant_read_only
+    grant_execute
+    grant_copy
+    grant_arguments
+    grant_control
+    grant_revoked
+    grant_stale_tlb
+    grant_granter_destroyed
+    grant_mapper_destroyed
+    grant_race
 
     domain_info
+    domain_counters
+    domain_limits
+    batch
+    debug_keys
     domain_arguments
     domain_rounds
     domain_many
@@ -63,6 +85,7 @@ tests! {
     shutdown_request
 
     smp_bringup
+    vcpu_start_stop
     wakeup_stress
     real_mode
     nmi
@@ -91,6 +114,7 @@ tests! {
     virtio_distrust
 
     affinity
+    affinity_soft
     weight_share
     cap
 
