@@ -4,11 +4,12 @@
 //! (rings, blocking, shutdown) is its kernel's, so those have none here.
 
 use crate::{Core, Error, Reply};
-use hv_abi::domain::{DomainConfig, DomainInfo};
+use hv_abi::domain::{DomainConfig, DomainCounters, DomainInfo};
 use hv_abi::event::EventStatus;
+use hv_abi::grant::GrantInfo;
 use hv_abi::host::HostInfo;
-use hv_abi::memory::MemoryRange;
-use hv_abi::vcpu::{ExitTrace, VcpuContext, VcpuInfo};
+use hv_abi::memory::{MemoryInfo, MemoryRange};
+use hv_abi::vcpu::{ExitTrace, VcpuContext, VcpuInfo, VcpuRunState};
 use hv_abi::{DomainId, Hypercall, PAGE_SIZE, Status};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -215,6 +216,81 @@ pub trait Calls: Core {
     /// Checks every frame; number of discrepancies.
     fn audit(&self) -> Result<u64, Error> {
         run(self, Hypercall::Audit {}, None, None)
+    }
+
+    /// Has the core write a part of its state into its log
+    /// (`hv_abi::host::debug_key`); lines written.
+    fn debug_key(&self, key: u64) -> Result<u64, Error> {
+        run(self, Hypercall::DebugKey { key }, None, None)
+    }
+
+    /// What a domain did and has.
+    fn domain_counters(&self, domain: DomainId) -> Result<DomainCounters, Error> {
+        let call = Hypercall::DomainCounters { domain: domain.into(), gpa: 0 };
+        read(self, call, Some(domain))
+    }
+
+    /// Sets a limit (`hv_abi::domain::limit`), or with `None` only asks;
+    /// the limit in force.
+    fn domain_limit(&self, domain: DomainId, limit: u64, value: Option<u64>) -> Result<u64, Error> {
+        let value = value.unwrap_or(hv_abi::domain::limit::ASK);
+        let call = Hypercall::DomainLimit { domain: domain.into(), limit, value };
+        run(self, call, Some(domain), None)
+    }
+
+    /// Sets pages of the pool aside for a domain, in place of an earlier claim.
+    fn memory_claim(&self, domain: DomainId, pages: u64) -> Result<(), Error> {
+        let call = Hypercall::MemoryClaim { domain: domain.into(), pages };
+        run(self, call, Some(domain), None).map(drop)
+    }
+
+    /// What is at an address of a domain.
+    fn memory_query(&self, domain: DomainId, gpa: u64) -> Result<MemoryInfo, Error> {
+        let call = Hypercall::MemoryQuery { domain: domain.into(), gpa, out_gpa: 0 };
+        read(self, call, Some(domain))
+    }
+
+    /// Lets an offline vCPU run on.
+    fn vcpu_start(&self, domain: DomainId, vcpu: u32) -> Result<(), Error> {
+        let call = Hypercall::VcpuStart { domain: domain.into(), vcpu: vcpu.into() };
+        run(self, call, Some(domain), None).map(drop)
+    }
+
+    /// Takes a vCPU offline, with its registers kept.
+    fn vcpu_stop(&self, domain: DomainId, vcpu: u32) -> Result<(), Error> {
+        let call = Hypercall::VcpuStop { domain: domain.into(), vcpu: vcpu.into() };
+        run(self, call, Some(domain), None).map(drop)
+    }
+
+    /// State, CPUs and times of a vCPU.
+    fn vcpu_run_state(&self, domain: DomainId, vcpu: u32) -> Result<VcpuRunState, Error> {
+        let call = Hypercall::VcpuRunState { domain: domain.into(), vcpu: vcpu.into(), gpa: 0 };
+        read(self, call, Some(domain))
+    }
+
+    /// Says on which CPUs a vCPU should run where it has the choice.
+    fn vcpu_affinity_soft(&self, domain: DomainId, vcpu: u32, cpus: u64) -> Result<(), Error> {
+        let call = Hypercall::VcpuAffinitySoft { domain: domain.into(), vcpu: vcpu.into(), cpus };
+        run(self, call, Some(domain), None).map(drop)
+    }
+
+    /// A grant of a domain.
+    fn grant_query(&self, domain: DomainId, grant: u32) -> Result<GrantInfo, Error> {
+        let call = Hypercall::GrantQuery { domain: domain.into(), grant: grant.into(), gpa: 0 };
+        read(self, call, Some(domain))
+    }
+
+    /// Takes a grant of a domain (or with `None` all of them) back by force,
+    /// to the end.
+    fn grant_revoke(&self, domain: DomainId, grant: Option<u32>) -> Result<(), Error> {
+        let grant = grant.map_or(hv_abi::grant::ALL, u64::from);
+        let call = Hypercall::GrantRevoke { domain: domain.into(), grant, force: 1 };
+        loop {
+            let reply = self.call(call, None)?;
+            if reply.status != Status::Again {
+                return check(call, Some(domain), reply).map(drop);
+            }
+        }
     }
 
     /// Restarts or stops the machine (`hv_abi::host::power`).

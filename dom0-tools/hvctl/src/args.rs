@@ -283,6 +283,30 @@ pub enum Command {
 pub enum DebugKey {
     /// Check every frame's state, owner and references
     Audit,
+    /// Show every domain with its vCPUs
+    Domains,
+    /// Show every CPU with its queue
+    Queues,
+    /// Show every port in use
+    Ports,
+    /// Show every grant in use and every mapping
+    Grants,
+    /// Show the pool, and what each domain has of it
+    Memory,
+}
+
+impl DebugKey {
+    /// Its name in the daemon's API.
+    pub fn name(self) -> &'static str {
+        match self {
+            DebugKey::Audit => "audit",
+            DebugKey::Domains => "domains",
+            DebugKey::Queues => "queues",
+            DebugKey::Ports => "ports",
+            DebugKey::Grants => "grants",
+            DebugKey::Memory => "memory",
+        }
+    }
 }
 
 fn cpus(text: &str) -> Result<CpuSet, String> {

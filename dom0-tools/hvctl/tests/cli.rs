@@ -125,6 +125,9 @@ fn documents() {
     assert_eq!(json(&bed.ok(&["events", "--json"]))["events"][0]["kind"], "created");
     assert_eq!(json(&bed.ok(&["doctor", "--json"]))["ok"], true);
     assert_eq!(json(&bed.ok(&["debug-keys", "audit", "--json"]))["discrepancies"], 0);
+    for key in ["domains", "queues", "ports", "grants", "memory"] {
+        assert_eq!(bed.ok(&["debug-keys", key]), format!("{key} of a fake core\n"));
+    }
     assert_eq!(json(&bed.ok(&["uptime", "--json"]))["domains"][0]["name"], "control");
     assert_eq!(json(&bed.ok(&["vcpu-list", "--json"]))["vcpus"][1]["domain"], 1);
     assert_eq!(json(&bed.ok(&["trace", "1", "--json"]))["total"], 0);

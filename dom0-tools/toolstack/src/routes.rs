@@ -40,6 +40,7 @@ routes! {
     GET "/v1/host" [] "" "Host" "Figures and counters of the host.";
     GET "/v1/host/log" ["cursor" "wait_ms"] "" "Log" "The core's log from a position on; waits for new text.";
     POST "/v1/host/audit" [] "" "Audit" "Checks every frame's state, owner and references.";
+    POST "/v1/host/debug-keys" [] "DebugKeyRequest" "DebugKey" "Has the core write a part of its state into its log: domains, queues, ports, grants or memory.";
     GET "/v1/doctor" [] "" "Doctor" "Looks for what is wrong: leaks, leftovers, missing parts.";
     GET "/v1/events" ["after" "wait_ms"] "" "Events" "What happened after an event; waits for the next.";
     GET "/v1/domains" [] "" "Domains" "All domains.";

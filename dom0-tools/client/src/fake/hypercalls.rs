@@ -2,8 +2,9 @@
 //! The fake core's hypercalls: the checks and counts of the real ones.
 
 use super::state::{Domain, Memory, Peer, State, Vcpu};
-use hv_abi::domain::DomainConfig;
+use hv_abi::domain::{DomainConfig, DomainCounters};
 use hv_abi::event::{EventStatus, kind, virq};
+use hv_abi::host::debug_key;
 use hv_abi::memory::{MemoryRange, PAGES_PER_CALL};
 use hv_abi::vcpu::{ExitTrace, VcpuContext, VcpuInfo, run_state};
 use hv_abi::{ABI_VERSION, DOM_CONTROL, DomainId, Hypercall, MAX_VCPUS, PAGE_SIZE, Status};
@@ -144,6 +145,27 @@ impl State {
                 write(buffer, &ExitTrace::new_zeroed())
             }
             Hypercall::Audit {} => Ok(0),
+            Hypercall::DebugKey { key } => {
+                let name = usize::try_from(key).ok().and_then(|key| debug_key::NAMES.get(key));
+                let name = name.ok_or(refuse(Status::Invalid))?;
+                let line = format!("[    0.000002] INFO core: debug: {name} of a fake core\n");
+                self.log.extend_from_slice(line.as_bytes());
+                Ok(1)
+            }
+            Hypercall::DomainCounters { domain, .. } => {
+                let d = self.of(domain)?;
+                let counters = DomainCounters {
+                    ports: d.ports.len() as u64,
+                    pages: d.memory.pages(),
+                    foreign_pages: d.memory.mapped.load(Ordering::Relaxed),
+                    ..DomainCounters::default()
+                };
+                write(buffer, &counters)
+            }
+            Hypercall::GrantRevoke { domain, force: 1, .. } => {
+                // No guest runs, so none has granted anything.
+                self.of(domain).map(|_| 0)
+            }
             Hypercall::WallclockSet { .. } => Ok(0),
             _ => Err(refuse(Status::NoCall)),
         }

@@ -4,7 +4,7 @@
 use super::{Context, domains, show};
 use crate::failure::{Exit, Outcome};
 use crate::style::put;
-use hv_toolstack::api::{Audit, Doc, Doctor, Events, Host, Log};
+use hv_toolstack::api::{Audit, DebugKey, DebugKeyRequest, Doc, Doctor, Events, Host, Log};
 use hv_toolstack::units::format_uptime;
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,6 +66,13 @@ pub async fn audit(c: &Context) -> Outcome<Exit> {
         n => format!("{n} discrepancies; `hvctl dmesg` has a line for each\n"),
     });
     Ok(if found == 0 { Exit::Done } else { Exit::Failed })
+}
+
+pub async fn debug_keys(c: &Context, key: &str) -> Outcome<()> {
+    let request = DebugKeyRequest { key: key.into() };
+    let document: Doc<DebugKey> = c.client.ask("POST", "/v1/host/debug-keys", &request).await?;
+    c.show(&document, |body| body.text.clone());
+    Ok(())
 }
 
 pub async fn doctor(c: &Context) -> Outcome<Exit> {

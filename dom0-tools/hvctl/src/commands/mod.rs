@@ -10,7 +10,7 @@ mod network;
 mod show;
 mod wait;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, DebugKey};
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::style::{Paint, put};
@@ -92,7 +92,8 @@ async fn dispatch(c: &Context, command: Command) -> Outcome<Exit> {
         Command::Domname { id } => domains::domname(c, id).await?,
         Command::Uptime { domains } => host::uptime(c, &domains).await?,
         Command::Trace { domain, vcpu } => domains::trace(c, &domain, vcpu).await?,
-        Command::DebugKeys { .. } => return host::audit(c).await,
+        Command::DebugKeys { key: DebugKey::Audit } => return host::audit(c).await,
+        Command::DebugKeys { key } => host::debug_keys(c, key.name()).await?,
         Command::Doctor => return host::doctor(c).await,
         Command::Events { follow } => host::events(c, follow).await?,
         Command::Completions { shell } => {

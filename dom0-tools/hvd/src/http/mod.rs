@@ -28,6 +28,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/host", get(host::info))
         .route("/v1/host/log", get(host::log))
         .route("/v1/host/audit", post(host::audit))
+        .route("/v1/host/debug-keys", post(host::debug_keys))
         .route("/v1/doctor", get(host::doctor))
         .route("/v1/events", get(host::events))
         .route("/v1/vcpus", get(domains::all_vcpus))

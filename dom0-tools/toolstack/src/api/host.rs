@@ -162,6 +162,23 @@ pub struct Audit {
     pub discrepancies: u64,
 }
 
+/// Which part of its state the core shall show: a name of
+/// `hv_abi::host::debug_key`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DebugKeyRequest {
+    /// domains, queues, ports, grants or memory.
+    pub key: String,
+}
+
+/// What the core showed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DebugKey {
+    /// As it was asked.
+    pub key: String,
+    /// The core's lines, which its log has as well.
+    pub text: String,
+}
+
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Check {
