@@ -318,7 +318,7 @@ fn random_sequences_do_what_the_model_does() {
             _ => {}
         }
     }
-    assert!(mapped > sequences(), "hardly anything was ever mapped: {mapped}");
+    assert!(mapped > sequences() / 5, "hardly anything was ever mapped: {mapped}");
     let word: u64 = read(&model.guests[0], TABLE + 8);
     assert!(word >> 48 <= 7);
 }
