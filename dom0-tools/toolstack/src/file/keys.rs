@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The keys of a domain file, one row each, and what their values become.
+//!
+//! Length: one table of keys, and beside it what each row does to the spec.
 
 use crate::disk::{self, DiskSpec, Format, Limits, OnIoError};
 use crate::file::nearest;

@@ -4,6 +4,8 @@
 //! their machine address. The way back is the same for all: out of the
 //! table, out of stage 2, flushed everywhere, counted back, and only then is
 //! the use over.
+//!
+//! Length: the two ways in and the one way back undo each other step by step.
 
 use super::table::Held;
 use super::turns;

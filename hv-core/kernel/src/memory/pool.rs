@@ -4,6 +4,8 @@
 //! outside the lock; blocks that were never handed out still hold what the
 //! firmware left and are scrubbed when they are first taken, so that the boot
 //! need not touch all memory. The two kinds are not merged.
+//!
+//! Length: all that holds the pool's lock is here, so that it can be read as one.
 
 use super::frames::{self, FrameState, NIL};
 use crate::domain::table;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Grants end to end: each call's success and refusals, revocation, death on
 //! either side. [`super::grant_model`] plays at random what is here by hand.
+//!
+//! Length: a test a refusal, over one small set of guests.
 
 use crate::domain::{Domain, table as domains};
 use crate::memory::pool;
