@@ -27,9 +27,8 @@ pub fn page() -> u64 {
 
 static SHARED: Shared = Shared::new();
 
-/// Opens the child's disk.
+/// Opens the child's disk; events are set up already.
 pub fn open() -> Outcome<Block> {
-    ok!(event::setup());
     // SAFETY: the page is the device's and nothing else; one `Block` at a time.
     unsafe { Block::open(page(), &SHARED) }
 }
@@ -39,6 +38,7 @@ fn pattern(sector: u64, round: u8) -> [u8; 512] {
 }
 
 fn child() -> Outcome {
+    ok!(event::setup());
     let mut disk = open()?;
     check_eq!(disk.sectors, SECTORS);
     for sector in 0..SECTORS {

@@ -3,7 +3,7 @@
 //! the queue, and more answers than requests are found.
 
 use hv_guest::mail::MAIL;
-use hv_guest::{Outcome, Verdict, check};
+use hv_guest::{Outcome, Verdict, check, event, ok};
 use hv_io::device_id;
 
 use super::virtio_block::{open, page};
@@ -11,6 +11,7 @@ use crate::backend::{self, Backend};
 use crate::child::Child;
 
 fn child() -> Outcome {
+    ok!(event::setup());
     let mut disk = open()?;
     let mut bytes = [0; 512];
     match disk.read(0, &mut bytes) {

@@ -2,7 +2,7 @@
 //! A guest resets its disk while requests are out, several times: after the
 //! reset the device touches nothing, and after a new handshake it works.
 
-use hv_guest::{Outcome, check, check_eq};
+use hv_guest::{Outcome, check, check_eq, event, ok};
 use hv_io::blk::{request, status};
 use hv_io::{device_id, feature};
 
@@ -13,6 +13,7 @@ use crate::child::Child;
 const SECTORS: u64 = 64;
 
 fn child() -> Outcome {
+    ok!(event::setup());
     let mut buffers = [[0x5au8; 512]; 16];
     for round in 0..8u8 {
         let mut disk = open()?;
