@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The whole backend over the fake core: a guest by hand reads and writes a real
 //! file through real io_uring.
+//!
+//! Length: a bed, and a test for each promise of a disk.
 
 use hv_backend::service::End;
 use hv_backend::testing::{BUFFERS, Guest, SIZE};
