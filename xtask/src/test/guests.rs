@@ -89,7 +89,7 @@ fn args(bed: Bed, smp: u32, tally: &Tally) -> String {
         // A guest that loops with interrupts off keeps that emulator's CPU.
         (Bed::Bochs, _, false) => 0,
         (Bed::Bochs, _, true) => 500_000,
-        (_, 2, false) => 1_000_000,
+        (_, 2, false) => 200_000,
         (_, _, false) => 50_000,
         (_, _, true) => 4_000_000,
     };
