@@ -32,7 +32,7 @@ fn granter() -> Outcome {
             _ => grant::give(grant, DATA + (n >> 40 & 0xf000), 0x4000, peer, 0),
         }
     }
-    check!(cpu::wait_until(1000, || (0..4).all(|g| grant::take_back(g))), "uses are left");
+    check!(cpu::wait_until(1000, || (0..4).all(grant::take_back)), "uses are left");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ fn child() -> Outcome {
     check_eq!(query(0, 0x1000).map(|i| i.owner), Err(Status::Denied));
     check_eq!(query(DOM_SELF, 0x1001).map(|i| i.owner), Err(Status::Invalid));
     check_eq!(query(DOM_SELF, 1 << 47).map(|i| i.owner), Err(Status::Invalid));
-    check_eq!(query(DOM_SELF, u64::MAX & !4095).map(|i| i.owner), Err(Status::Invalid));
+    check_eq!(query(DOM_SELF, !4095).map(|i| i.owner), Err(Status::Invalid));
     check_eq!(query(DOM_SELF, 0xfee0_0000).map(|i| i.owner), Err(Status::NotFound));
     check_eq!(Hv.memory_query(DOM_SELF, 0x1000, 0xfee0_0000), Err(Status::Fault));
     check_eq!(Hv.memory_query(DOM_SELF, 0x1000, u64::MAX - 3), Err(Status::Fault));
