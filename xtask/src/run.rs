@@ -82,6 +82,7 @@ pub fn run(installer: &Installer, args: &RunArgs) -> Result<u8> {
         memory: args.mem.unwrap_or(default_memory(bed)),
         disk: args.disk,
         interactive: args.exec.is_none(),
+        overlap: false,
         gdb: args.gdb,
         cpu_without: Vec::new(),
         cpu: args.cpu.clone(),

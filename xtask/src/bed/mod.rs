@@ -95,6 +95,9 @@ pub struct Machine {
     pub interactive: bool,
     /// QEMU waits for a debugger.
     pub gdb: bool,
+    /// CPUs that truly overlap, in the `tcg` bed: for guests that leave the
+    /// floating-point state alone.
+    pub overlap: bool,
     /// CPU features to take away, by QEMU's names.
     pub cpu_without: Vec<String>,
     /// CPU model of the Bochs bed, by Bochs's names.
@@ -169,7 +172,7 @@ fn emulator(program: &str) -> Command {
 fn log_command(command: &Command, dir: &Path) -> Result<()> {
     let quote = |s: &std::ffi::OsStr| {
         let s = s.to_string_lossy();
-        if s.contains(|c: char| c.is_whitespace() || "'\"$;&|<>()".contains(c)) {
+        if s.is_empty() || s.contains(|c: char| c.is_whitespace() || "'\"$;&|<>()".contains(c)) {
             format!("'{}'", s.replace('\'', "'\\''"))
         } else {
             s.into_owned()

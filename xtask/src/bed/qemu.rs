@@ -17,11 +17,18 @@ const OVMF: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/
 pub fn command(machine: &Machine, core_log: &Path, console_log: &Path) -> Result<Command> {
     let mut c = emulator("qemu-system-x86_64");
     c.args(["-machine", "q35", "-nodefaults", "-no-reboot", "-display", "none"]);
-    // Thread-per-CPU emulation: the core must see CPUs that really overlap.
+    // One thread for all CPUs: with one for each, a CPU that restores its
+    // floating-point state spoils another (docs/src/decisions/
+    // 0016-one-emulator-thread.md).
+    let threads = if machine.overlap { "multi" } else { "single" };
     match machine.bed {
         Bed::Kvm => c.args(["-accel", "kvm", "-cpu"]).arg(host_cpu(&cpuinfo())),
         // MWAIT would keep a CPU from ever looking idle.
-        _ => c.args(["-accel", "tcg,thread=multi"]).arg("-cpu").arg(cpu(&machine.cpu_without)),
+        _ => c
+            .arg("-accel")
+            .arg(format!("tcg,thread={threads}"))
+            .arg("-cpu")
+            .arg(cpu(&machine.cpu_without)),
     };
     c.arg("-smp").arg(machine.smp.to_string());
     c.arg("-m").arg(machine.memory.to_string());

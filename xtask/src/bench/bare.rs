@@ -90,6 +90,7 @@ pub fn by_tsc(installer: &Installer, core: &Core, args: &BenchArgs) -> Result<Re
         memory: MEMORY / 2,
         disk: 0,
         interactive: false,
+        overlap: false,
         gdb: false,
         cpu_without: Vec::new(),
         cpu: None,

@@ -151,6 +151,7 @@ fn boot(
         memory: 512,
         disk: 0,
         interactive: false,
+        overlap: true,
         gdb: false,
         cpu_without: Vec::new(),
         cpu: model.map(str::to_owned),

@@ -72,6 +72,7 @@ fn one(system: &System, spec: &Spec, bed: Bed, variant: &Variant) -> Result<Verd
         memory: spec.memory()?.unwrap_or(default_memory(bed)),
         disk: 256,
         interactive: false,
+        overlap: false,
         gdb: false,
         cpu_without: spec.cpu_without.clone(),
         cpu: variant.cpu.clone(),

@@ -176,6 +176,8 @@ pub mod vintr {
     /// V_INTR_PRIO.
     pub const PRIORITY: u64 = 0xf << 16;
     pub const PRIORITY_SHIFT: u32 = 16;
+    /// V_INTR_VECTOR.
+    pub const VECTOR_SHIFT: u32 = 32;
     /// V_IGN_TPR.
     pub const IGNORE_TPR: u64 = 1 << 20;
     /// V_INTR_MASKING: RFLAGS.IF and CR8 are the guest's own.

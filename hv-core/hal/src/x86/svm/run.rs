@@ -54,7 +54,19 @@ impl SvmVcpu {
         }
         let window = if self.queue.interrupt() { ANY } else { self.wish };
         let window = self.prepare_priority(window, event.is_some());
-        self.set_window(window);
+        // An interrupt goes in as a virtual one, which the CPU takes at once.
+        // Injected by the event field it would be as good, but QEMU's TCG 7.2
+        // may deliver that a second time, whenever its thread is kicked next.
+        // Only beside a window the event field is needed.
+        self.offered = match event {
+            Some(Event::Interrupt(vector)) if window == 0 => Some(vector),
+            _ => None,
+        };
+        match self.offered {
+            Some(vector) => self.set_virtual(ANY | u64::from(vector) << vintr::VECTOR_SHIFT, false),
+            None => self.set_virtual(window, window != 0),
+        }
+        let event = event.filter(|_| self.offered.is_none());
         let protected = self.vmcb().save.cr0 & cr0::PE != 0;
         let control = &mut self.change(0).control;
         // Neither field has a clean bit.
@@ -71,7 +83,17 @@ impl SvmVcpu {
     fn settle(&mut self) {
         let control = &mut self.change(0).control;
         control.event = 0;
-        if let Some(event) = cut_short(control.exit_int_info) {
+        let cut = cut_short(control.exit_int_info);
+        let untaken = control.vintr & vintr::IRQ != 0;
+        // V_IRQ falls when the interrupt is taken (15.21.4). Until then, an
+        // exit before the first instruction or in the delivery, it waits.
+        if let Some(vector) = self.offered.take()
+            && untaken
+            && cut != Some(Event::Interrupt(vector))
+        {
+            self.queue.put(Event::Interrupt(vector));
+        }
+        if let Some(event) = cut {
             if event == Event::Nmi {
                 self.nmis = Nmis::Open;
             }
@@ -107,15 +129,16 @@ impl SvmVcpu {
         vmcb.save.rflags &= !rflags::IF;
     }
 
-    fn set_window(&mut self, bits: u64) {
-        let on = bits != 0;
+    /// The virtual interrupt of the coming run: a window (`exits`), an
+    /// interrupt to be taken, or none.
+    fn set_virtual(&mut self, bits: u64, exits: bool) {
         let old = self.vmcb().control.vintr & !vintr::TPR;
         if old == bits | vintr::MASKING {
             return;
         }
         let control = &mut self.change(clean::TPR | clean::INTERCEPTS).control;
         control.vintr = control.vintr & vintr::TPR | vintr::MASKING | bits;
-        if on {
+        if exits {
             control.intercept_misc1 |= misc1::VINTR;
         } else {
             control.intercept_misc1 &= !misc1::VINTR;

@@ -52,6 +52,8 @@ pub struct SvmVcpu {
     pub(super) wish: u64,
     /// The kernel crate asks for a fall of the priority.
     pub(super) wish_priority: bool,
+    /// The interrupt that the run under way began with, as a virtual one.
+    pub(super) offered: Option<u8>,
     /// The guest's next instruction changes its priority.
     pub(super) passing: Passing,
     /// Behind the instruction that exited.
@@ -117,6 +119,7 @@ impl VendorVcpu for SvmVcpu {
             shadowed: None,
             wish: 0,
             wish_priority: false,
+            offered: None,
             passing: Passing::No,
             next_rip: None,
             tag: None,
