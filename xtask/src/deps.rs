@@ -59,8 +59,10 @@ pub const KERNEL: Set = Set {
     ],
 };
 /// The initrds' user space.
-pub const INITRD: Set =
-    Set { purpose: "making the initrds", packages: &["busybox-static", "libc-bin", "nftables"] };
+pub const INITRD: Set = Set {
+    purpose: "making the initrds",
+    packages: &["busybox-static", "libc-bin", "nftables", "dmsetup"],
+};
 /// The QEMU beds.
 pub const QEMU: Set = Set { purpose: "running in QEMU", packages: &["qemu-system-x86", "seabios"] };
 /// Booting by UEFI.

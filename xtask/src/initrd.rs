@@ -28,8 +28,9 @@ const TOOLS: &[&str] = &["hvctl", "hvd", "hv-blk", "hv-net"];
 
 /// Programs of these packages that have not their name.
 const MORE: &[&str] = &["hv-nat"];
-/// Debian's programs that the daemon runs, besides what busybox has.
-const SYSTEM: &[&str] = &["/usr/sbin/nft"];
+/// Debian's programs besides what busybox has: `nft` for the daemon, `dmsetup`
+/// for disks that break when a test wants them to.
+const SYSTEM: &[&str] = &["/usr/sbin/nft", "/usr/sbin/dmsetup"];
 
 /// Builds the tools and both initrds.
 pub fn build(installer: &Installer, guest_kernel: &Kernel) -> Result<Initrd> {

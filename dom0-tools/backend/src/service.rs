@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `stats` | counters ([`Device::stats`]) |
 //! | `remove` | asks the guest to let go; then the slot is emptied and the backend ends |
+//! | `resume` | what was held back is tried again ([`Device::command`]); the answer comes when nothing counts as held any more |
 //! | `quit` | ends without asking; the slot stays as it is |
 //! | others | [`Device::command`] |
 
@@ -29,6 +30,7 @@ use hv_io::Fault;
 use hv_io::slot::QUEUES_MAX;
 use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -93,8 +95,13 @@ pub enum Report {
         /// How.
         fault: Fault,
     },
-    /// Requests are held back for this reason, or no longer.
-    Held(Option<String>),
+    /// Requests of a queue are held back, or no longer.
+    Held {
+        /// Queue.
+        queue: usize,
+        /// Why.
+        reason: Option<String>,
+    },
     /// A thread cannot go on for a reason of the host's: the backend ends, and
     /// is started again.
     Broken(String),
@@ -131,7 +138,8 @@ pub struct Service {
     queue_size: u16,
     in_order: bool,
     removing: bool,
-    held: Option<String>,
+    /// Why requests are held back, for each queue that holds some.
+    held: BTreeMap<usize, String>,
     fault: Option<String>,
 }
 
@@ -181,7 +189,7 @@ impl Service {
             queue_size: 0,
             in_order: false,
             removing: false,
-            held: None,
+            held: BTreeMap::new(),
             fault: None,
         })
     }
@@ -267,8 +275,11 @@ impl Service {
                     device.stop();
                     self.quarantine(fault, &format!("queue {queue}: "))?;
                 }
-                Report::Held(reason) => {
-                    self.held = reason;
+                Report::Held { queue, reason } => {
+                    match reason {
+                        Some(reason) => self.held.insert(queue, reason),
+                        None => self.held.remove(&queue),
+                    };
                     self.tell_state();
                 }
                 Report::Broken(why) => return Err(Error::Settings(why)),
@@ -304,6 +315,11 @@ impl Service {
                 Ok(json!({}))
             }
             _ => {
+                if verb == "resume" && !self.held.is_empty() {
+                    // Told before the answer: who asked sees whether it fails again.
+                    self.held.clear();
+                    self.tell_state();
+                }
                 let done = device.command(verb, request)?;
                 if let Some(config) = done.config {
                     self.slot.configure(&config).map_err(|e| e.to_string())?;
@@ -320,11 +336,14 @@ impl Service {
         let phase = match status {
             _ if self.removing => "removing",
             _ if status & hv_io::status::NEEDS_RESET != 0 => "quarantined",
-            _ if self.held.is_some() => "held",
+            _ if !self.held.is_empty() => "held",
             _ if self.state.runs() => "connected",
             _ => "waiting",
         };
-        let reason = if phase == "quarantined" { &self.fault } else { &self.held };
+        let reason = match phase {
+            "quarantined" => self.fault.as_ref(),
+            _ => self.held.values().next(),
+        };
         json!({ "phase": phase, "reason": reason, "status": status })
     }
 

@@ -2,9 +2,10 @@
 //! The file behind a disk: opened while there are rights, locked against a
 //! second writer, with and without the page cache.
 //!
-//! The lock is `flock`'s and belongs to the open file that I/O goes through:
-//! requests of a killed backend that the kernel still works on keep the file
-//! open, so that getting the lock means that they are over.
+//! The lock is `flock`'s and belongs to the open file that direct I/O goes
+//! through: requests of a killed backend that the kernel still works on keep the
+//! file open, so that getting the lock means that they are over. Requests through
+//! the page cache hold it only if there is no direct I/O at all.
 
 use crate::settings::Settings;
 use hv_backend::Error;

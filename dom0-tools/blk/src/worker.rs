@@ -274,7 +274,7 @@ impl Worker {
             Some(served) => std::mem::take(&mut served.held),
             None => return,
         };
-        self.shared.reporter.send(Report::Held(None));
+        self.shared.reporter.send(Report::Held { queue: self.index, reason: None });
         for slot in held {
             self.submit(slot);
         }
@@ -428,7 +428,7 @@ impl Worker {
             Errno::NOSPC | Errno::DQUOT => format!("no space is left for {path}"),
             _ => format!("{path}: {}", std::io::Error::from(errno)),
         };
-        self.shared.reporter.send(Report::Held(Some(why)));
+        self.shared.reporter.send(Report::Held { queue: self.index, reason: Some(why) });
     }
 
     fn finish(&mut self, slot: usize, status: u8) {

@@ -104,7 +104,8 @@ impl Service {
         if wanted == 0 {
             device.stop();
             self.forget_reports();
-            (self.fault, self.held) = (None, None);
+            self.fault = None;
+            self.held.clear();
             return Ok(0);
         }
         if had & status::NEEDS_RESET != 0 {

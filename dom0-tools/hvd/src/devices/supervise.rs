@@ -254,18 +254,8 @@ impl Task {
 
     /// Pauses the domain of a device whose requests are held.
     fn pause(&self) {
-        let (Some(daemon), Some(entry)) = (self.daemon.upgrade(), self.entry.upgrade()) else {
-            return;
-        };
-        let paused = |id| {
-            let info = daemon.core.domain_info(id).ok().flatten();
-            info.is_some_and(|i| i.state & hv_abi::domain::state::PAUSED != 0)
-        };
-        if let Some(id) = entry.id()
-            && !paused(id)
-            && let Err(e) = daemon.core.domain_pause(id)
-        {
-            tracing::warn!("domain {id} cannot be paused: {e}");
+        if let (Some(daemon), Some(entry)) = (self.daemon.upgrade(), self.entry.upgrade()) {
+            pause(&daemon, &entry);
         }
     }
 
@@ -300,6 +290,20 @@ impl Task {
             Err(e) => self.note(&format!("its backend cannot be started: {e}")),
         }
         true
+    }
+}
+
+/// Pauses a domain, once, however many ask.
+pub fn pause(daemon: &Daemon, entry: &Entry) {
+    // The core counts pauses: looking and pausing are one step.
+    let live = entry.live();
+    let Some(id) = live.record.id else { return };
+    let info = daemon.core.domain_info(id).ok().flatten();
+    if info.is_some_and(|info| info.state & hv_abi::domain::state::PAUSED != 0) {
+        return;
+    }
+    if let Err(e) = daemon.core.domain_pause(id) {
+        tracing::warn!("domain {id} cannot be paused: {e}");
     }
 }
 

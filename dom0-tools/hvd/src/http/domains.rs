@@ -2,6 +2,7 @@
 //! Paths about domains.
 
 use super::{Shared, body, document, done};
+use crate::devices::supervise::pause as pause_held;
 use crate::devices::verbs;
 use crate::lifecycle::{self, Cancel};
 use crate::problem::{Answer, Problem};
@@ -131,6 +132,10 @@ pub async fn unpause(State(daemon): Shared, Path(name): Path<String>) -> Answer<
     daemon.core.domain_unpause(target.id())?;
     let about = Some((target.id(), &*name));
     daemon.journal.write("unpaused", about, "it runs again");
+    // What failed again before it ran has found it paused.
+    if let Some(entry) = target.entry.as_ref().filter(|entry| verbs::held(entry).is_some()) {
+        pause_held(&daemon, entry);
+    }
     Ok(done())
 }
 
