@@ -3,7 +3,11 @@
 //! page and ports, and does by hand what a driver does. What it writes into its
 //! rings is up to the test: nothing here checks it.
 
+mod hostile;
+
 use crate::files::DeviceFile;
+pub use hostile::Hostile;
+
 use hv_abi::domain::DomainConfig;
 use hv_abi::{DomainId, PAGE_SIZE};
 use hv_client::fake::FakeCore;

@@ -5,7 +5,7 @@
 //! Length: a bed, and a test for each promise of a disk.
 
 use hv_backend::service::End;
-use hv_backend::testing::{BUFFERS, Guest, SIZE};
+use hv_backend::testing::{BUFFERS, Guest, Hostile, SIZE};
 use hv_backend::{Error, Files};
 use hv_client::uring::Range;
 use hv_io::blk::{Config, request, status};
@@ -382,6 +382,29 @@ fn a_file_that_shrinks_is_an_error_or_a_pause() {
 }
 
 #[test]
+fn a_queue_that_goes_on_does_not_speak_for_one_that_is_held() {
+    let mut bed = Bed::new(2, |s| s["on_io_error"] = json!("pause"));
+    bed.guest.start(0);
+    bed.image().set_len(MIB).unwrap();
+    bed.submit(0, request::IN, 8000, &[data(0, 512)]);
+    bed.guest.kick(0);
+    bed.guest.until("it is held", || bed.phase().0 == "held");
+    // Both queues are told to go on; one of them fails again.
+    for round in 1..20 {
+        bed.ask(&json!({ "do": "resume" }));
+        bed.guest.until("it failed again", || bed.stat("errors") > round);
+        bed.submit(1, request::IN, 0, &[data(4096, 512)]);
+        bed.guest.kick(1);
+        bed.guest.completion(1);
+        bed.guest.until("it is held", || bed.phase().0 == "held");
+    }
+    bed.image().set_len(4 * MIB).unwrap();
+    bed.ask(&json!({ "do": "resume" }));
+    bed.guest.completion(0);
+    bed.guest.until("it goes on", || bed.phase() == ("connected".into(), String::new()));
+}
+
+#[test]
 fn a_reset_in_mid_flight_leaves_nothing_behind() {
     let mut bed = Bed::new(2, |s| s["write"] = json!({ "ops": 1 }));
     for _ in 0..5 {
@@ -401,4 +424,51 @@ fn a_reset_in_mid_flight_leaves_nothing_behind() {
         assert_eq!(bed.guest.read(DATA + 0x1_0000, 4096), [0xee; 4096]);
     }
     assert_eq!(u32::from(SIZE), 64);
+}
+
+#[test]
+fn a_guest_that_lies_hurts_nobody() {
+    let mut bed = Bed::new(2, |_| {});
+    let mut hostile = Hostile::new(20_000);
+    let (mut quarantined, mut rounds) = (0, 0);
+    while hostile.goes_on() {
+        rounds += 1;
+        hostile.handshake(&mut bed.guest, 2);
+        for number in 0..hostile.below(100) {
+            let kinds = [request::IN, request::OUT, request::FLUSH, request::GET_ID];
+            let kind = match hostile.below(8) {
+                0 => hostile.number() as u32,
+                1 => request::DISCARD,
+                2 => request::WRITE_ZEROES,
+                n => kinds[n as usize % kinds.len()],
+            };
+            let sector = if hostile.once_in(8) { hostile.number() } else { hostile.below(8200) };
+            let at = HEADERS + number % 64 * 16;
+            bed.guest.write(at, &kind.to_le_bytes());
+            bed.guest.write(at + 8, &sector.to_le_bytes());
+            let len = if hostile.once_in(4) { hostile.below(9000) as u32 } else { 4096 };
+            let buffer = data(hostile.below(0x10_0000), len);
+            let (head, end) = (Range { gpa: at, len: 16 }, Range { gpa: STATUS + number, len: 1 });
+            let queue = hostile.below(2) as usize;
+            match kind {
+                request::IN | request::GET_ID => {
+                    hostile.send(&mut bed.guest, queue, &[head], &[buffer, end]);
+                }
+                _ => hostile.send(&mut bed.guest, queue, &[head, buffer], &[end]),
+            }
+        }
+        (0..2).for_each(|queue| bed.guest.kick(queue));
+        let status = bed.guest.head().status;
+        quarantined += u64::from(status & hv_io::status::NEEDS_RESET != 0);
+    }
+    assert!(quarantined > 0 && quarantined < rounds, "{quarantined} of {rounds} rounds");
+    assert!(bed.stat("writes") > 0 && bed.stat("reads") > 0 && bed.stat("refused") > 0);
+    assert_eq!(bed.stat("errors"), 0);
+    assert_eq!(bed.image().metadata().unwrap().len(), 4 * MIB);
+    // After all that it serves an honest driver.
+    bed.guest.start(0);
+    bed.guest.write(DATA, &pattern(9, 4096));
+    assert_eq!(bed.request(request::OUT, 8, &[data(0, 4096)]), (status::OK, 1));
+    assert_eq!(bed.request(request::IN, 8, &[data(8192, 4096)]), (status::OK, 4097));
+    assert_eq!(bed.guest.read(DATA + 8192, 4096), pattern(9, 4096));
 }

@@ -2,7 +2,7 @@
 //! A card over the fake core, with a socket in place of the tap: packets both
 //! ways, what is refused, limits, a backend that dies, a guest that lies.
 
-use hv_backend::testing::{BUFFERS, Guest};
+use hv_backend::testing::{BUFFERS, Guest, Hostile};
 use hv_backend::{Files, Service};
 use hv_client::tap::Tap;
 use hv_client::uring::Range;
@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
 
 const MAC: [u8; 6] = [2, 0x68, 0x76, 0, 0, 1];
@@ -202,20 +202,27 @@ fn a_packet_takes_as_many_buffers_as_it_needs() {
 
 #[test]
 fn a_limit_bounds_bytes() {
-    let rate = 1 << 20;
+    let rate = 4096;
     let limits = hv_backend::throttle::Limits { bytes: rate, ..Default::default() };
     let mut bed = Bed::new(Settings { send: limits, ..settings() });
     bed.guest.start(0);
     let start = Instant::now();
-    let mut bytes = 0;
-    for _ in 0..300 {
-        bed.send([0; LEN], &frame(MAC, 1514));
-        bytes += 1514;
-        while bed.sent().is_some() {}
+    bed.guest.write(BUFFERS, &[0; LEN]);
+    bed.guest.write(BUFFERS + 0x1000, &frame(MAC, 1514));
+    let chain = [(0, LEN as u32), (0x1000, 1514)];
+    let chain = chain.map(|(at, len)| Range { gpa: BUFFERS + at, len });
+    // All at once, so that even a slow host finds the bucket empty.
+    for _ in 0..4 {
+        bed.guest.offer(SEND, &chain, &[]);
+    }
+    bed.guest.kick(SEND);
+    for _ in 0..4 {
+        bed.guest.completion(SEND);
     }
     // Counted against the time it took: never more than rate and burst.
+    let bytes = 4.0 * 1514.0;
     let allowed = start.elapsed().as_secs_f64() * rate as f64 + rate as f64 / 10.0 + 2.0 * 1514.0;
-    assert!(bytes as f64 <= allowed, "{bytes} of {allowed}");
+    assert!(bytes <= allowed, "{bytes} of {allowed}");
     assert!(bed.stat("send", "throttled") > 0);
     bed.end();
 }
@@ -258,39 +265,34 @@ fn a_successor_goes_on() {
     bed.end();
 }
 
-/// A generator of numbers (xorshift), so that a failure can be seen again.
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 #[test]
 fn a_guest_that_lies_hurts_nobody() {
     let mut bed = Bed::new(Settings { antispoof: false, ..settings() });
-    let mut seed = 0x1234_5678_9abc_def1;
-    let end = Instant::now() + Duration::from_secs(3);
+    let mut hostile = Hostile::new(20_000);
     let mut quarantined = 0;
-    for round in 0.. {
-        if Instant::now() > end && round >= 20 {
-            break;
-        }
-        bed.guest.start(0);
-        for _ in 0..200 {
-            let queue = random(&mut seed) as usize % 2;
-            let table = Guest::rings(queue);
-            let gpa = match random(&mut seed) % 4 {
-                0 => random(&mut seed),
-                _ => BUFFERS + random(&mut seed) % 0x10_0000,
-            };
-            let len = random(&mut seed) as u32 % 70_000;
-            let (flags, next) = (random(&mut seed) as u16 % 8, random(&mut seed) as u16 % 70);
-            let index = random(&mut seed) as u16 % 64;
-            bed.guest.describe(table, index, Range { gpa, len }, flags, next);
-            bed.guest.publish(queue, random(&mut seed) as u16 % 66);
-            bed.guest.kick(queue);
-            let packet = vec![0u8; 60 + random(&mut seed) as usize % 1400];
+    while hostile.goes_on() {
+        hostile.handshake(&mut bed.guest, 2);
+        for number in 0..hostile.below(200) {
+            let buffer = Range { gpa: BUFFERS + 0x1000 * (number % 64), len: 1526 };
+            match hostile.below(3) {
+                0 => hostile.send(&mut bed.guest, RECEIVE, &[], &[buffer]),
+                1 => hostile.send(&mut bed.guest, SEND, &[buffer], &[]),
+                _ => {
+                    let range = hostile.range();
+                    hostile.send(
+                        &mut bed.guest,
+                        SEND,
+                        &[Range { gpa: BUFFERS, len: 12 }, range],
+                        &[],
+                    );
+                }
+            }
+            if hostile.once_in(16) {
+                let header = hostile.number().to_le_bytes();
+                bed.guest.write(BUFFERS, &header);
+            }
+            let packet = vec![0u8; 60 + hostile.below(1400) as usize];
+            // A full socket drops, as a tap does.
             let _ = rustix::io::write(&bed.world, &packet);
             while bed.sent().is_some() {}
         }

@@ -46,6 +46,7 @@ pub fn run(installer: &Installer, tally: &mut Tally) -> Result<()> {
             command.args(["--quiet", "--package", name]);
             if tally_long {
                 command.env("HV_RANDOM_GRANTS", "1000000");
+                command.env("HV_HOSTILE_REQUESTS", "1000000");
             }
             Ok(match logged(&mut command, &log) {
                 Ok(()) => Verdict::Pass,
