@@ -65,7 +65,6 @@ fn menu(boot: &Boot, loader: Loader) -> String {
     let kernel = boot.kernel_args.trim();
     let entry = |title: &str, load: &str, module: &str| {
         let mut text = format!("menuentry \"{title}\" {{\n");
-        boot.grub.iter().for_each(|command| text.push_str(&format!("    {command}\n")));
         text.push_str(&format!("    {load} /boot/hv/hv-core.bin {core}\n"));
         if boot.kernel.is_some() {
             text.push_str(&format!("    {module} /boot/hv/control-bzImage {kernel}\n"));
@@ -110,10 +109,8 @@ mod tests {
             initrd: Some("i".into()),
             iso: true,
             uefi: false,
-            grub: vec!["wrmsr 1 2".into()],
         };
         let text = menu(&boot, Loader::Multiboot2);
-        assert!(text.contains("{\n    wrmsr 1 2\n    multiboot2 "), "{text}");
         assert!(text.contains("multiboot2 /boot/hv/hv-core.bin loglevel=debug\n"), "{text}");
         assert!(text.contains("module2 /boot/hv/control-bzImage console=ttyS1\n"));
         assert!(text.contains("module2 /boot/hv/control-initrd.cpio\n"));

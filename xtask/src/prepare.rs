@@ -63,7 +63,6 @@ impl System {
             initrd: Some(initrd),
             iso: false,
             uefi: false,
-            grub: Vec::new(),
         })
     }
 }

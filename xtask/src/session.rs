@@ -111,6 +111,7 @@ pub fn exec(
     let start = Instant::now();
     let mut done: Option<Instant> = None;
     let outcome = loop {
+        let look = Instant::now();
         // Order matters: what was written before the end must be read.
         let ended = running.ended()?;
         let panicked = watch.panicked()?;
@@ -138,7 +139,7 @@ pub fn exec(
             (None, _) if start.elapsed() > limit => break Outcome::Timeout { begun },
             _ => {}
         }
-        sleep(Duration::from_millis(30));
+        sleep(pause(look.elapsed()));
     };
     let powered_off = running.ended()?;
     running.kill();
@@ -147,6 +148,12 @@ pub fn exec(
         _ => String::new(),
     };
     Ok(Report { outcome, output, powered_off, logs, trace })
+}
+
+/// How long until the next look, after one that took so long: patterns are
+/// looked for in all of a log, and the machine shall have the CPU.
+fn pause(look: Duration) -> Duration {
+    (look * 20).clamp(Duration::from_millis(30), Duration::from_secs(1))
 }
 
 /// A session on the terminal, until the machine goes off.

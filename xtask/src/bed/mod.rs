@@ -75,8 +75,6 @@ pub struct Boot {
     pub iso: bool,
     /// With UEFI firmware (implies an ISO).
     pub uefi: bool,
-    /// Commands that GRUB carries out before it loads the core.
-    pub grub: Vec<String>,
 }
 
 /// A machine to start.

@@ -84,7 +84,6 @@ pub fn by_tsc(installer: &Installer, core: &Core, args: &BenchArgs) -> Result<Re
             initrd: None,
             iso: false,
             uefi: false,
-            grub: Vec::new(),
         },
         smp: 1,
         memory: MEMORY / 2,

@@ -62,7 +62,8 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         let start = Instant::now();
         let lines = made.as_ref().map_err(|e| format!("{e:#}")).and_then(|(core, runner)| {
             let args = args(bed, smp, tally);
-            boot(core, runner, bed, smp, model, &args).map_err(|e| format!("{e:#}"))
+            let core_args = format!("loglevel=debug {}", tally.core_args);
+            boot(core, runner, bed, smp, model, [&core_args, &args]).map_err(|e| format!("{e:#}"))
         });
         match lines {
             Ok((lines, complaint)) => {
@@ -86,9 +87,10 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
 fn args(bed: Bed, smp: u32, tally: &Tally) -> String {
     // The larger part with two CPUs, where vCPUs race.
     let operations = match (bed, smp, tally.long) {
-        // A guest that loops with interrupts off keeps that emulator's CPU.
-        (Bed::Bochs, _, false) => 0,
-        (Bed::Bochs, _, true) => 500_000,
+        // A few hundred for a second of that emulator.
+        (Bed::Bochs, 2, false) => 10_000,
+        (Bed::Bochs, _, false) => 1_000,
+        (Bed::Bochs, _, true) => 100_000,
         (_, 2, false) => 200_000,
         (_, _, false) => 50_000,
         (_, _, true) => 4_000_000,
@@ -100,7 +102,8 @@ fn args(bed: Bed, smp: u32, tally: &Tally) -> String {
         .collect();
     let all = tally.filter.iter().any(|f| f.trim() == GROUP);
     let names = if all { String::new() } else { named.join(" ") };
-    format!("fuzz={operations} {names}").trim_end().to_owned()
+    // The first of two wins.
+    format!("{} fuzz={operations} {names}", tally.guest_args).trim().to_owned()
 }
 
 /// Builds core and runner; returns the core's image and the runner's bzImage.
@@ -130,7 +133,7 @@ fn boot(
     bed: Bed,
     smp: u32,
     model: Option<&str>,
-    args: &str,
+    [core_args, args]: [&str; 2],
 ) -> Result<(Lines, Option<String>)> {
     let dir = RunDir::new(&format!("guests-{smp}"))?;
     let kernel = dir.path.join("runner.bzImage");
@@ -139,16 +142,16 @@ fn boot(
         bed,
         boot: Boot {
             core: core.to_owned(),
-            core_args: "loglevel=debug".to_owned(),
+            core_args: core_args.trim().to_owned(),
             kernel: Some(kernel),
             kernel_args: args.to_owned(),
             initrd: None,
             iso: false,
             uefi: false,
-            grub: Vec::new(),
         },
         smp,
-        memory: 512,
+        // What is audited and scanned after each test is less where it is slow.
+        memory: if bed == Bed::Bochs { 256 } else { 512 },
         disk: 0,
         interactive: false,
         overlap: true,

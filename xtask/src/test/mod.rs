@@ -42,6 +42,12 @@ pub struct TestArgs {
     /// Only list the tests
     #[arg(long)]
     pub list: bool,
+    /// More options of the core, in every boot (apic=none, loglevel=trace …)
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    pub core_args: String,
+    /// More arguments for the micro-guests (fuzz_seed=0x… …)
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    pub guest_args: String,
 }
 
 /// How a test ended.
@@ -67,6 +73,8 @@ pub struct Tally {
     filter: Vec<String>,
     list: bool,
     long: bool,
+    core_args: String,
+    guest_args: String,
     passed: u32,
     failed: Vec<String>,
     skipped: u32,
@@ -138,6 +146,8 @@ pub fn run(installer: &Installer, args: &TestArgs) -> Result<bool> {
         filter: args.filter.clone(),
         list: args.list,
         long: args.long,
+        core_args: args.core_args.clone(),
+        guest_args: args.guest_args.clone(),
         passed: 0,
         failed: Vec::new(),
         skipped: 0,

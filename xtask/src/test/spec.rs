@@ -115,9 +115,6 @@ pub struct Spec {
     /// The machines of the Bochs bed, in place of `smp`.
     #[serde(default)]
     pub bochs: Vec<Bochs>,
-    /// Commands for GRUB, before it loads the core.
-    #[serde(default)]
-    pub grub: Vec<String>,
 }
 
 /// A machine of the Bochs bed.
@@ -193,9 +190,6 @@ impl Spec {
         }
         if let Some(bed) = self.beds.iter().find(|b| !["tcg", "kvm"].contains(&b.as_str())) {
             bail!("{}: no bed is called {bed} (Bochs's are under `bochs`)", self.name);
-        }
-        if !self.grub.is_empty() && self.via == Via::Kernel && !self.beds.is_empty() {
-            bail!("{}: grub needs a boot through it", self.name);
         }
         self.memory().map(drop)
     }

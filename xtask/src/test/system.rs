@@ -44,8 +44,9 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
             if system.is_none() {
                 system = Some(System::make(installer, Some(bed)));
             }
+            let core_args = tally.core_args.clone();
             tally.run(&name, || match &system {
-                Some(Ok(system)) => one(system, spec, bed, &variant),
+                Some(Ok(system)) => one(system, spec, bed, &variant, &core_args),
                 Some(Err(error)) => {
                     Ok(Verdict::Fail(format!("the system did not build: {error:#}")))
                 }
@@ -56,12 +57,17 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn one(system: &System, spec: &Spec, bed: Bed, variant: &Variant) -> Result<Verdict> {
+fn one(
+    system: &System,
+    spec: &Spec,
+    bed: Bed,
+    variant: &Variant,
+    core_args: &str,
+) -> Result<Verdict> {
     let dir = RunDir::new(&format!("test-{}-{}", spec.name, variant.smp))?;
     let mut boot = system.boot(&dir.path, spec.exec.as_deref())?;
-    boot.core_args.clone_from(&spec.core_args);
+    boot.core_args = format!("{} {}", spec.core_args, core_args).trim().to_owned();
     boot.kernel_args = format!("{} {}", boot.kernel_args, spec.kernel_args).trim().to_owned();
-    boot.grub.clone_from(&spec.grub);
     (boot.iso, boot.uefi) = (spec.via == Via::Iso, spec.via == Via::Uefi);
     spoil(&mut boot, spec, &dir)?;
     let payload = payload(&dir)?;
