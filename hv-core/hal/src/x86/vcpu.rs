@@ -16,7 +16,7 @@ use spin::Once;
 
 use super::svm::{self, SvmVcpu};
 use super::vmx::{self, VmxVcpu};
-use super::{barrier, cpu, xstate};
+use super::{barrier, cpu, maps, xstate};
 use crate::assist::Assist;
 use crate::exit::{Choice, Event, Exit, GENERAL_PROTECTION, Role, Vendor};
 use crate::mailbox::Mailbox;
@@ -138,12 +138,8 @@ pub fn set_console_ports(first: Option<u16>) {
 
 fn hide_console() {
     let first = u16::try_from(CONSOLE.load(Ordering::Relaxed)).ok();
-    match VENDOR.get() {
-        Some(Vendor::Svm) => svm::set_console_ports(first),
-        Some(Vendor::Vmx) => vmx::set_console_ports(first),
-        // `probe` comes back to it.
-        None => {}
-    }
+    // Before `probe` there is no map; it comes back to it.
+    maps::hide_uart(first);
 }
 
 /// What contexts may hold on this machine.

@@ -53,7 +53,9 @@ pub fn decode(raw: &Raw) -> (Meaning, Option<u64>) {
     let msr = raw.rcx as u32;
     // The second part: it is an instruction whose length was stored (28.2.5).
     let (exit, instruction) = match raw.reason & 0xffff {
-        reason::EXCEPTION => (exception(raw), false),
+        // INT1 is left as if it were a fault's instruction, and is to be passed
+        // like an instruction; no other exception is a privileged one.
+        reason::EXCEPTION => (exception(raw), raw.event & event::TYPE == event::PRIVILEGED),
         // The timer is there for interrupts that the CPU has not told of.
         reason::EXTERNAL_INTERRUPT | reason::TIMER => (Exit::Interrupt, false),
         reason::TRIPLE_FAULT => (Exit::Shutdown, false),

@@ -56,6 +56,11 @@ fn faults() {
     let raw = Raw { event: 0x8000_0b11, error: 0, ..Raw::default() };
     let alignment = Exit::Exception { vector: 17, error: Some(0) };
     assert_eq!(decode(&raw), (Meaning::Exit(alignment), None));
+    let debug = Exit::Exception { vector: 1, error: None };
+    let step = Raw { event: 0x8000_0301, rip: 0x1000, length: 3, ..Raw::default() };
+    assert_eq!(decode(&step), (Meaning::Exit(debug), None), "RIP is where it has to be");
+    let int1 = Raw { event: 0x8000_0501, length: 1, ..step };
+    assert_eq!(decode(&int1), (Meaning::Exit(debug), Some(0x1001)), "RIP is at the INT1");
     let raw = Raw { event: 0x8000_0202, ..Raw::default() };
     assert_eq!(decode(&raw).0, Meaning::Exit(Exit::Nmi));
     assert_eq!(run(2, 0).0, Meaning::Exit(Exit::Shutdown));

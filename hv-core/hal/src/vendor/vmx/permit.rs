@@ -1,34 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Permission maps: which ports and MSRs a domain touches without an exit
-//! (SDM Vol. 3, 25.6.4, 25.6.9). A set bit exits.
+//! The permission map of MSRs: which a domain touches without an exit (SDM
+//! Vol. 3, 25.6.9). A set bit exits.
 
 use super::layout::register;
 use crate::assist::Assist;
 use crate::vendor::regs::msr;
 
-/// Bytes of the port map: bitmaps A and B, a page each.
-pub const PORT_BYTES: usize = 2 * 4096;
 /// Bytes of the MSR map.
 pub const MSR_BYTES: usize = 4096;
-
-/// Ports of a UART.
-const UART: u16 = 8;
 /// Where the write halves of the MSR map begin.
 const WRITE: usize = 2048;
-
-/// Intercepts every port.
-pub fn close_ports(map: &mut [u8]) {
-    map.fill(0xff);
-}
-
-/// Opens every port, except those of a UART where one is to be hidden.
-pub fn open_ports(map: &mut [u8], uart: Option<u16>) {
-    map.fill(0);
-    for port in uart.into_iter().flat_map(|first| first..=first.saturating_add(UART - 1)) {
-        map[usize::from(port) / 8] |= 1 << (port % 8);
-    }
-}
-
 /// x2APIC registers begin at this MSR.
 const X2APIC: u32 = 0x800;
 
@@ -85,19 +66,6 @@ fn open(map: &mut [u8], index: u32, half: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_uart_is_hidden() {
-        let mut map = [0xaa; PORT_BYTES];
-        open_ports(&mut map, Some(0x3f8));
-        let closed = |port: usize| map[port / 8] >> (port % 8) & 1 == 1;
-        assert!((0..0x1_0000).all(|port| closed(port) == (0x3f8..0x400).contains(&port)));
-        open_ports(&mut map, None);
-        assert!(map.iter().all(|byte| *byte == 0));
-        open_ports(&mut map, Some(0xffff));
-        close_ports(&mut map);
-        assert!(map.iter().all(|byte| *byte == 0xff));
-    }
 
     #[test]
     fn only_listed_registers_are_open() {

@@ -4,17 +4,16 @@
 // UNSAFETY: writes EFER and VM_HSAVE_PA.
 #![allow(unsafe_code)]
 
-use spin::{Mutex, Once};
+use spin::Once;
 
 use crate::addr::CpuId;
-use crate::exit::Role;
 use crate::stage2;
 use crate::vendor::regs::{efer, msr};
 use crate::vendor::svm::permit;
-use crate::vendor::tags::{Tag, Tags};
+use crate::vendor::tags::Tag;
 use crate::x86::host_page::HostPages;
 use crate::x86::percpu::MAX_CPUS;
-use crate::x86::{cpu, vcpu};
+use crate::x86::{cpu, maps, tags, vcpu};
 
 /// Virtual machine control: APM Vol. 2, 15.30.1.
 const VM_CR: u32 = 0xc001_0114;
@@ -35,16 +34,7 @@ pub struct Features {
     pub pause_threshold: bool,
 }
 
-/// Bit maps shared by all vCPUs of a role.
-struct Maps {
-    closed_ports: HostPages,
-    open_ports: HostPages,
-    msrs: HostPages,
-}
-
 static FEATURES: Once<Features> = Once::new();
-static MAPS: Once<Mutex<Maps>> = Once::new();
-static TAGS: [Mutex<Tags>; MAX_CPUS] = [const { Mutex::new(Tags::new()) }; MAX_CPUS];
 /// Each CPU's two pages: what VMRUN saves, and what VMSAVE does.
 static AREAS: [Once<HostPages>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 
@@ -83,14 +73,7 @@ pub fn probe() -> Result<(), &'static str> {
         pause_count: has(10),
         pause_threshold: has(12),
     });
-    MAPS.call_once(|| {
-        let mut closed_ports = HostPages::new(permit::PORT_BYTES / 4096);
-        permit::close_ports(closed_ports.bytes());
-        let mut msrs = HostPages::new(permit::MSR_BYTES / 4096);
-        permit::fill_msrs(msrs.bytes());
-        let open_ports = HostPages::new(permit::PORT_BYTES / 4096);
-        Mutex::new(Maps { closed_ports, open_ports, msrs })
-    });
+    maps::make(permit::MSR_BYTES, permit::fill_msrs);
     Ok(())
 }
 
@@ -133,34 +116,7 @@ pub fn host_state(here: CpuId) -> u64 {
 /// A tag for this CPU: the old one if it still is good, else a new one and
 /// whether the whole TLB must be flushed.
 pub fn tag(here: CpuId, old: Option<Tag>) -> (Tag, bool) {
-    let Some(tags) = TAGS.get(here.0 as usize) else {
-        panic!("svm: CPU {} is not enabled", here.0);
-    };
-    let mut tags = tags.lock();
-    match old {
-        Some(tag) if tags.good(here, tag) => (tag, false),
-        _ => tags.fresh(here, features().asids - 1),
-    }
-}
-
-/// Machine addresses of a role's port map and MSR map.
-pub fn maps(role: Role) -> (u64, u64) {
-    let Some(maps) = MAPS.get() else {
-        panic!("svm: used before it was probed");
-    };
-    let maps = maps.lock();
-    let ports = match role {
-        Role::Control => maps.open_ports.address(),
-        Role::Guest => maps.closed_ports.address(),
-    };
-    (ports, maps.msrs.address())
-}
-
-/// Hides a UART's ports from the control domain, or none.
-pub fn set_console_ports(first: Option<u16>) {
-    if let Some(maps) = MAPS.get() {
-        permit::open_ports(maps.lock().open_ports.bytes(), first);
-    }
+    tags::tag(here, old, features().asids - 1)
 }
 
 /// For the check of a block: what VMRUN compares with.

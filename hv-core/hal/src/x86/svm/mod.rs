@@ -10,5 +10,5 @@ mod run;
 mod setup;
 mod vcpu;
 
-pub use cpu::{enable_cpu, present, probe, set_console_ports};
+pub use cpu::{enable_cpu, present, probe};
 pub use vcpu::SvmVcpu;

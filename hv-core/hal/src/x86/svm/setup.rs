@@ -6,6 +6,7 @@ use super::cpu;
 use crate::addr::Frame;
 use crate::exit::Role;
 use crate::vendor::svm::layout::{Control, NESTED_ENABLE, misc1, misc2, vintr};
+use crate::x86::maps;
 
 /// #DB, #AC, #MC. The first two always (a guest could make the CPU deliver
 /// them without end: Xen's XSA-156), the last as it is the machine's.
@@ -43,7 +44,7 @@ const PAUSE_THRESHOLD: u16 = 128;
 /// Fills it for a vCPU of this role, on the nested tables of this root.
 pub fn fill(control: &mut Control, role: Role, root: Frame) {
     let features = cpu::features();
-    let (ports, msrs) = cpu::maps(role);
+    let (ports, msrs) = maps::of(role);
     control.intercept_exceptions = EXCEPTIONS;
     control.intercept_misc1 = MISC1;
     control.intercept_misc2 = MISC2;

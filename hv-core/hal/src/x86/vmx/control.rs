@@ -9,8 +9,8 @@ use super::vcpu::{VmxVcpu, Wish};
 use crate::exit::gpr::RSP;
 use crate::exit::{Exit, GENERAL_PROTECTION};
 use crate::stage2::{self, Format};
-use crate::vendor::context::long_mode_active;
-use crate::vendor::regs::{cr0, cr4, efer};
+use crate::vendor::context::{LINEAR_BITS, long_mode_active};
+use crate::vendor::regs::{cr0, cr4, efer, made_canonical};
 use crate::vendor::vmx::decode::Control;
 use crate::vendor::vmx::layout::field;
 use crate::vendor::vmx::state;
@@ -70,9 +70,14 @@ impl VmxVcpu {
         Exit::Handled
     }
 
-    fn pass(&mut self, f: &mut Fields) {
-        if let Some(next) = self.next_rip.take() {
-            step(f, next);
+    /// Goes behind the instruction that exited, like
+    /// [`skip`](crate::x86::vcpu::HwVcpu::skip).
+    pub(super) fn pass(&mut self, f: &mut Fields) {
+        let Some(next) = self.next_rip.take() else { return };
+        step(f, next);
+        if let Some(near) = made_canonical(next, LINEAR_BITS) {
+            f.write(field::GUEST_RIP, near);
+            self.queue.put(GENERAL_PROTECTION);
         }
     }
 

@@ -5,21 +5,20 @@
 #![allow(unsafe_code)]
 
 use core::arch::asm;
-use spin::{Mutex, Once};
+use spin::Once;
 
 use crate::addr::CpuId;
 use crate::assist::Assist;
-use crate::exit::Role;
 use crate::stage2;
 use crate::vendor::regs::{cr0, cr4};
-use crate::vendor::tags::{Tag, Tags};
+use crate::vendor::tags::Tag;
 use crate::vendor::vmx::controls::{Capabilities, Controls, Firmware, choose, firmware};
 use crate::vendor::vmx::layout::capability as msr;
 use crate::vendor::vmx::permit;
 use crate::vendor::vmx::state::Owned;
 use crate::x86::host_page::HostPages;
 use crate::x86::percpu::MAX_CPUS;
-use crate::x86::{cpu, time, vcpu};
+use crate::x86::{cpu, maps, tags, time, vcpu};
 
 /// VPIDs are 16 bits (SDM Vol. 3, 29.1).
 const LAST_VPID: u32 = 0xffff;
@@ -41,22 +40,7 @@ pub struct Features {
     pub revision: u32,
 }
 
-struct Maps {
-    closed_ports: HostPages,
-    open_ports: HostPages,
-    msrs: HostPages,
-}
-
-/// Machine addresses of a role's maps.
-pub struct MapAddresses {
-    pub ports_a: u64,
-    pub ports_b: u64,
-    pub msrs: u64,
-}
-
 static FEATURES: Once<Features> = Once::new();
-static MAPS: Once<Mutex<Maps>> = Once::new();
-static TAGS: [Mutex<Tags>; MAX_CPUS] = [const { Mutex::new(Tags::new()) }; MAX_CPUS];
 static REGIONS: [Once<HostPages>; MAX_CPUS] = [const { Once::new() }; MAX_CPUS];
 
 /// The CPU has VMX (24.6).
@@ -113,14 +97,7 @@ pub fn probe(want: Assist) -> Result<(), &'static str> {
             .unwrap_or(u32::MAX),
         revision: basic as u32 & 0x7fff_ffff,
     });
-    MAPS.call_once(|| {
-        let mut closed_ports = HostPages::new(permit::PORT_BYTES / 4096);
-        permit::close_ports(closed_ports.bytes());
-        let mut msrs = HostPages::new(permit::MSR_BYTES / 4096);
-        permit::fill_msrs(msrs.bytes(), controls.assist);
-        let open_ports = HostPages::new(permit::PORT_BYTES / 4096);
-        Mutex::new(Maps { closed_ports, open_ports, msrs })
-    });
+    maps::make(permit::MSR_BYTES, |map| permit::fill_msrs(map, controls.assist));
     Ok(())
 }
 
@@ -185,16 +162,7 @@ pub fn enable_cpu() -> Result<(), &'static str> {
 /// A tag for this CPU: the old one if it still is good, else a new one, after
 /// a flush of all when tags were used up.
 pub fn tag(here: CpuId, old: Option<Tag>) -> Tag {
-    let Some(tags) = TAGS.get(here.0 as usize) else {
-        panic!("vmx: CPU {} is not enabled", here.0);
-    };
-    let mut tags = tags.lock();
-    if let Some(tag) = old
-        && tags.good(here, tag)
-    {
-        return tag;
-    }
-    let (tag, flush) = tags.fresh(here, LAST_VPID);
+    let (tag, flush) = tags::tag(here, old, LAST_VPID);
     if flush && features().controls.vpid {
         invvpid_all();
     }
@@ -221,25 +189,5 @@ fn invvpid_all() {
     // SAFETY: as above.
     unsafe {
         asm!("invvpid {}, [{}]", in(reg) 2u64, in(reg) &raw const descriptor, options(nostack));
-    }
-}
-
-/// Where the CPU finds a role's maps.
-pub fn maps(role: Role) -> MapAddresses {
-    let Some(maps) = MAPS.get() else {
-        panic!("vmx: used before it was probed");
-    };
-    let maps = maps.lock();
-    let ports_a = match role {
-        Role::Control => maps.open_ports.address(),
-        Role::Guest => maps.closed_ports.address(),
-    };
-    MapAddresses { ports_a, ports_b: ports_a + 4096, msrs: maps.msrs.address() }
-}
-
-/// Hides a UART's ports from the control domain, or none.
-pub fn set_console_ports(first: Option<u16>) {
-    if let Some(maps) = MAPS.get() {
-        permit::open_ports(maps.lock().open_ports.bytes(), first);
     }
 }

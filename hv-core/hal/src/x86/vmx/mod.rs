@@ -17,5 +17,5 @@ mod run;
 mod setup;
 mod vcpu;
 
-pub use cpu::{assist, enable_cpu, present, probe, set_console_ports};
+pub use cpu::{assist, enable_cpu, present, probe};
 pub use vcpu::VmxVcpu;

@@ -193,7 +193,11 @@ impl VmxVcpu {
             // The machine's affair: ends in a report.
             // SAFETY: as above, vector 18.
             Exit::Exception { vector: 18, .. } => unsafe { asm!("int 18", options(nostack)) },
-            Exit::Exception { vector: 1, .. } => self.debug_exception(f, raw.qualification),
+            Exit::Exception { vector: 1, .. } => {
+                self.debug_exception(f, raw.qualification);
+                // Behind INT1, whose handler returns there.
+                self.pass(f);
+            }
             // Only for an interrupt that waits in the queue.
             Exit::Window if self.wish == Wish::Nothing => return Exit::Handled,
             Exit::Window => self.wish = Wish::Nothing,

@@ -6,8 +6,9 @@ use super::cpu;
 use super::fields::Vmcs;
 use crate::addr::Frame;
 use crate::exit::Role;
+use crate::vendor::ports::SECOND_HALF;
 use crate::vendor::vmx::layout::{field, secondary};
-use crate::x86::irq;
+use crate::x86::{irq, maps};
 
 /// #DB, #AC, #MC. The first two always (a guest could make the CPU deliver
 /// them without end: Xen's XSA-156), the last as it is the machine's.
@@ -26,7 +27,7 @@ pub fn fill(vmcs: &Vmcs, role: Role, eptp: u64, apic: Frame) {
     if role == Role::Control {
         second &= !secondary::WBINVD;
     }
-    let maps = cpu::maps(role);
+    let (ports, msrs) = maps::of(role);
     vmcs.with(|f| {
         f.write(field::PIN, controls.pin.into());
         f.write(field::PRIMARY, controls.primary.into());
@@ -46,9 +47,9 @@ pub fn fill(vmcs: &Vmcs, role: Role, eptp: u64, apic: Frame) {
         ] {
             f.write(zero, 0);
         }
-        f.write(field::IO_BITMAP_A, maps.ports_a);
-        f.write(field::IO_BITMAP_B, maps.ports_b);
-        f.write(field::MSR_BITMAP, maps.msrs);
+        f.write(field::IO_BITMAP_A, ports);
+        f.write(field::IO_BITMAP_B, ports + SECOND_HALF);
+        f.write(field::MSR_BITMAP, msrs);
         f.write(field::EPTP, eptp);
         f.write(field::LINK, u64::MAX);
         if controls.assist.tpr {
