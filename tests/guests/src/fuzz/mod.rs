@@ -39,6 +39,8 @@ pub mod word {
     /// To the child.
     pub const SEED: usize = 0;
     pub const OPERATIONS: usize = 1;
+    /// Which kinds of operations: bits by [`super::Kind`].
+    pub const KINDS: usize = 2;
     /// From the child: operations done, by vCPU 0 and vCPU 1.
     pub const DONE: usize = 0;
     /// From the child: what was wrong, if anything was.
@@ -103,6 +105,42 @@ impl Tape {
     }
 }
 
+/// Kinds of operations; `fuzz_kinds=` of the runner is a word of their bits.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// [`calls`]
+    Call,
+    /// [`machine::msr`]
+    Msr,
+    /// [`machine::port`]
+    Port,
+    /// [`machine::leaf`]
+    Leaf,
+    /// [`machine::page`]
+    Page,
+    /// [`machine::control`]
+    Control,
+    /// [`instructions`]
+    Instruction,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: u64 = 0x7f;
+
+    fn next(tape: &mut Tape) -> Self {
+        match tape.below(32) {
+            0..=9 => Self::Call,
+            10..=15 => Self::Msr,
+            16..=18 => Self::Port,
+            19..=21 => Self::Leaf,
+            22..=26 => Self::Page,
+            27..=29 => Self::Control,
+            _ => Self::Instruction,
+        }
+    }
+}
+
 /// What is not as it must be.
 pub fn bad(kind: u64, what: u64, got: u64) {
     if MAIL.from(word::BAD_KIND) == 0 {
@@ -136,17 +174,23 @@ fn nothing(_: &mut Frame) {}
 fn interpret(index: usize) {
     let seed = MAIL.to(word::SEED);
     let mut tape = Tape::new(seed ^ (index as u64) << 48);
-    let operations = MAIL.to(word::OPERATIONS);
-    for done in 1..=operations {
-        match tape.below(32) {
-            0..=9 => calls::one(&mut tape),
-            10..=15 => machine::msr(&mut tape),
-            16..=18 => machine::port(&mut tape),
-            19..=21 => machine::leaf(&mut tape),
-            22..=26 => machine::page(&mut tape),
-            27..=29 => machine::control(&mut tape),
-            _ => instructions::one(&mut tape),
+    let (operations, kinds) = (MAIL.to(word::OPERATIONS), MAIL.to(word::KINDS));
+    let mut done = 0;
+    while done < operations {
+        let kind = Kind::next(&mut tape);
+        if kinds >> kind as u32 & 1 == 0 {
+            continue;
         }
+        match kind {
+            Kind::Call => calls::one(&mut tape),
+            Kind::Msr => machine::msr(&mut tape),
+            Kind::Port => machine::port(&mut tape),
+            Kind::Leaf => machine::leaf(&mut tape),
+            Kind::Page => machine::page(&mut tape),
+            Kind::Control => machine::control(&mut tape),
+            Kind::Instruction => instructions::one(&mut tape),
+        }
+        done += 1;
         MAIL.answer(word::DONE + index, done);
     }
 }
@@ -169,8 +213,7 @@ pub fn main() -> Outcome {
     check!(smp::start(VICTIM, further, 5000), "vCPU 2 does not start");
     interpret(0);
     let operations = MAIL.to(word::OPERATIONS);
-    // With yields: Bochs 2.7 takes the CPU from no guest that spins with
-    // interrupts off.
+    // With yields: on one CPU it waits for a vCPU that waits for it.
     let done = || {
         let _ = call(hv_abi::Hypercall::SchedYield {});
         MAIL.from(word::DONE + 1) == operations

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! #DB: single steps and breakpoints reach the guest with DR6 right; a storm
-//! of them inside the delivery of #DB (Xen's XSA-156) holds nobody up.
+//! #DB: single steps, breakpoints and INT1 reach the guest with DR6 right; a
+//! storm of them inside the delivery of #DB (Xen's XSA-156) holds nobody up.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,12 @@ fn step() -> Outcome {
     MAIL.answer(5, 1);
     cpu::set_dr7(0x400);
     check_eq!(trap::count(trap::vector::DEBUG), 6);
-    check_eq!(DR6.load(Ordering::SeqCst) & 0xe00f, 1, "DR6.B0");
+    check_eq!(DR6.swap(0, Ordering::SeqCst) & 0xe00f, 1, "DR6.B0");
+    // INT1 is a trap: its handler returns behind it.
+    // SAFETY: ends in the handler.
+    unsafe { asm!(".byte 0xf1") }
+    check_eq!(trap::count(trap::vector::DEBUG), 7, "INT1");
+    check_eq!(DR6.load(Ordering::SeqCst) & 0xe00f, 0, "DR6 after INT1");
     Ok(())
 }
 
