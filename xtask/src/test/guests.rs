@@ -62,7 +62,7 @@ pub fn run(installer: &Installer, bed: Bed, tally: &mut Tally) -> Result<()> {
         let start = Instant::now();
         let lines = made.as_ref().map_err(|e| format!("{e:#}")).and_then(|(core, runner)| {
             let args = args(bed, smp, tally);
-            let core_args = format!("loglevel=debug {}", tally.core_args);
+            let core_args = format!("loglevel=debug{} {}", memory(bed).1, tally.core_args);
             boot(core, runner, bed, smp, model, [&core_args, &args]).map_err(|e| format!("{e:#}"))
         });
         match lines {
@@ -104,6 +104,12 @@ fn args(bed: Bed, smp: u32, tally: &Tally) -> String {
     let names = if all { String::new() } else { named.join(" ") };
     // The first of two wins.
     format!("{} fuzz={operations} {names}", tally.guest_args).trim().to_owned()
+}
+
+/// The machine's MiB, and how the core divides them. After each test all of it
+/// is audited and much of it scanned, so it is less where that is slow.
+fn memory(bed: Bed) -> (u64, &'static str) {
+    if bed == Bed::Bochs { (256, " dom0_mem=128M") } else { (512, "") }
 }
 
 /// Builds core and runner; returns the core's image and the runner's bzImage.
@@ -150,8 +156,7 @@ fn boot(
             uefi: false,
         },
         smp,
-        // What is audited and scanned after each test is less where it is slow.
-        memory: if bed == Bed::Bochs { 256 } else { 512 },
+        memory: memory(bed).0,
         disk: 0,
         interactive: false,
         overlap: true,

@@ -45,8 +45,12 @@ fn step() -> Outcome {
     check_eq!(trap::count(trap::vector::DEBUG), 6);
     check_eq!(DR6.swap(0, Ordering::SeqCst) & 0xe00f, 1, "DR6.B0");
     // INT1 is a trap: its handler returns behind it.
-    // SAFETY: ends in the handler.
-    unsafe { asm!(".byte 0xf1") }
+    // SAFETY: changes nothing.
+    if let Err(fault) = trap::catch(|| unsafe { asm!(".byte 0xf1") }) {
+        // QEMU's TCG does not know it.
+        check!(fault.is_ud(), "INT1: {fault:?}");
+        return Ok(());
+    }
     check_eq!(trap::count(trap::vector::DEBUG), 7, "INT1");
     check_eq!(DR6.load(Ordering::SeqCst) & 0xe00f, 0, "DR6 after INT1");
     Ok(())
