@@ -3,6 +3,10 @@
 //! MSRs 0x800 to 0x83f, so nothing is decoded. Pure state; what a write makes
 //! others do is returned as an [`Action`].
 
+use crate::clock::ticks_of_us;
+
+/// The shortest period of the timer.
+const PERIOD_FLOOR_US: u64 = 100;
 /// MSR of the first register.
 pub const MSR_FIRST: u32 = 0x800;
 /// MSR of the last.
@@ -223,12 +227,23 @@ impl Lapic {
         1 << ((code + 1) & 7)
     }
 
+    /// TSC ticks until the timer fires. A period has a floor: a shorter one
+    /// would only let the vCPU come out before its first instruction, over
+    /// and over.
+    fn period(&self) -> u64 {
+        let ticks = self.initial.saturating_mul(self.divisor());
+        match self.timer_mode() {
+            1 if ticks > 0 => ticks.max(ticks_of_us(PERIOD_FLOOR_US)),
+            _ => ticks,
+        }
+    }
+
     /// Fires the timer if it is due.
     pub fn poll_timer(&mut self, now: u64) {
         if self.deadline == 0 || now < self.deadline {
             return;
         }
-        let period = self.initial.saturating_mul(self.divisor());
+        let period = self.period();
         self.deadline = if self.timer_mode() == 1 && period > 0 {
             // A period that was missed altogether is not made up for.
             let late = (now - self.deadline) / period;
@@ -294,7 +309,7 @@ impl Lapic {
         if self.timer_mode() == 2 || self.deadline <= now {
             return 0;
         }
-        (self.deadline - now) / self.divisor()
+        ((self.deadline - now) / self.divisor()).min(self.initial)
     }
 
     /// Writes a register.
@@ -316,8 +331,7 @@ impl Lapic {
             0x38 if value <= u64::from(u32::MAX) => {
                 self.initial = value;
                 if self.timer_mode() != 2 {
-                    let ticks = value.saturating_mul(self.divisor());
-                    self.deadline = if value == 0 { 0 } else { now + ticks };
+                    self.deadline = if value == 0 { 0 } else { now.saturating_add(self.period()) };
                 }
                 Action::None
             }

@@ -52,7 +52,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     OptionInfo {
         name: "noreboot",
         form: "",
-        doc: "stop instead of restarting after a failure of the core",
+        doc: "stop instead of restarting after a failure of the core or of the control domain",
     },
 ];
 

@@ -11,16 +11,19 @@
 //! Length: what a program may do and the rounds around it belong together.
 #![allow(clippy::indexing_slicing, reason = "a test")]
 
+mod progress;
 mod tape;
 
 pub use tape::{Made, Seeded, Tape};
 
-use crate::domain::{Domain, table};
+use crate::domain::{Domain, run as domain_run, table};
 use crate::memory::{foreign, frames};
 use crate::testing::{World, world};
 use crate::vcpu::signal;
-use crate::{audit, logging, per_cpu, vcpu_loop};
+use crate::{audit, logging, per_cpu, sched, vcpu_loop};
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use hv_abi::vcpu::{run_state, segment};
 use hv_abi::{HYPERCALLS, HypercallInfo};
@@ -29,6 +32,7 @@ use hv_hal::exit::{Exit, MemoryAccess, PortAccess, gpr};
 use hv_hal::fake::machine;
 use hv_hal::fake::vcpu::Program;
 use hv_hal::mem;
+use progress::Progress;
 use std::sync::{Arc, Weak};
 
 /// CPUs of the machine; each is a thread.
@@ -53,12 +57,13 @@ struct Mind<T> {
 /// Exits made, and how many there shall be.
 struct Exits {
     made: AtomicU64,
+    calls: AtomicU64,
     most: u64,
 }
 
 impl Exits {
     fn new(most: u64) -> Arc<Self> {
-        Arc::new(Self { made: AtomicU64::new(0), most })
+        Arc::new(Self { made: AtomicU64::new(0), calls: AtomicU64::new(0), most })
     }
 
     fn over(&self) -> bool {
@@ -112,7 +117,9 @@ impl<T: Tape> Mind<T> {
             }
         }
         // What there would soon be nothing left after is done less often.
-        let drastic = ["domain_destroy", "domain_pause", "sched_shutdown", "vcpu_stop"];
+        // A control domain's watchdog ends the machine, and with it the round.
+        let drastic =
+            ["domain_destroy", "domain_pause", "sched_shutdown", "sched_watchdog", "vcpu_stop"];
         let drastic = drastic.contains(&row.name);
         // Restarting the machine is what it says.
         let ends = row.name == "host_power" || self.control && row.name == "sched_shutdown";
@@ -236,13 +243,19 @@ fn tick() {
     });
 }
 
-/// Gives each vCPU of a domain its program, by a tape of its own.
-fn mind<T: Tape + 'static>(domain: &Arc<Domain>, exits: &Arc<Exits>, tape: &impl Fn(u64) -> T) {
+/// Gives each vCPU of a domain its program, by a tape of its own. `number` is
+/// the domain's in the round: its id depends on what was before.
+fn mind<T: Tape + 'static>(
+    domain: &Arc<Domain>,
+    number: u32,
+    exits: &Arc<Exits>,
+    tape: &impl Fn(u64) -> T,
+) {
     for vcpu in &domain.vcpus {
         let mut guard = vcpu.core();
         let Some(core) = guard.as_mut() else { continue };
         let mut mind = Mind {
-            tape: tape(u64::from(domain.id) << 8 | u64::from(vcpu.index)),
+            tape: tape(u64::from(number) << 8 | u64::from(vcpu.index)),
             domain: Arc::downgrade(domain),
             control: domain.is_control(),
             exits: exits.clone(),
@@ -258,62 +271,76 @@ fn mind<T: Tape + 'static>(domain: &Arc<Domain>, exits: &Arc<Exits>, tape: &impl
             // Mostly in the kernel, where calls are made from.
             let user = mind.below(32) == 0;
             state.segments[segment::SS].rights = if user { 0xf3 } else { 0x93 };
-            mind.exit(&mut state.gpr)
+            let exit = mind.exit(&mut state.gpr);
+            if exit == Exit::Hypercall && !user {
+                mind.exits.calls.fetch_add(1, Ordering::Relaxed);
+            }
+            exit
         })));
     }
 }
 
 /// What comes from outside now and then: devices' interrupts, and whatever
 /// wakes a vCPU that waits.
-fn nudge(turn: u64) {
+fn nudge(turn: u64, domains: &[Weak<Domain>]) {
     if !turn.is_multiple_of(8) {
         return;
     }
     let vector = (0x30 + turn % 0xc0) as u8;
     machine::with(|m| m.interrupts.push_back((vector, turn.is_multiple_of(3))));
-    for domain in (0..16).filter_map(table::get) {
+    for domain in domains.iter().filter_map(Weak::upgrade) {
         let index = (turn / 8) as usize % domain.vcpus.len().max(1);
         if let Some(vcpu) = domain.vcpus.get(index) {
             vcpu.post(vector);
-            if turn.is_multiple_of(64) {
+            sched::notify(&domain, index);
+        }
+        if turn.is_multiple_of(64) {
+            for (index, vcpu) in domain.vcpus.iter().enumerate() {
                 // Its TPR may let no interrupt in, or it had an INIT.
                 vcpu.signals.fetch_or(signal::NMI | signal::SIPI, Ordering::SeqCst);
+                sched::notify(&domain, index);
             }
-            crate::sched::notify(&domain, index);
         }
         // What the storm paused shall run again.
         if turn.is_multiple_of(256) && !domain.is_control() {
-            let _ = crate::domain::run::unpause(&domain);
+            let _ = domain_run::unpause(&domain);
         }
     }
 }
 
-/// One CPU's loop, until `over`.
-fn cpu(id: u32, over: &dyn Fn() -> bool) {
+/// One CPU's loop, until `over` or until the core would end the machine.
+fn cpu(id: u32, domains: &[Weak<Domain>], over: &dyn Fn() -> bool) {
     machine::with(|m| (m.current, m.cpus) = (id, CPUS));
     let Some(own) = per_cpu::of(CpuId(id)) else { return };
     let mut turn = u64::from(id) * 4;
-    while !over() {
-        nudge(turn);
+    while !over() && !domain_run::is_over() {
+        nudge(turn, domains);
         turn += 1;
         vcpu_loop::once(CpuId(id), own);
     }
 }
 
 /// Makes guests and lets all domains run by their tapes.
-fn begin<T: Tape + 'static>(world: &World, exits: &Arc<Exits>, tape: impl Fn(u64) -> T) {
+fn begin<T: Tape + 'static>(
+    world: &World,
+    exits: &Arc<Exits>,
+    tape: impl Fn(u64) -> T,
+) -> Vec<Weak<Domain>> {
     machine::with(|m| (m.current, m.cpus) = (0, CPUS));
-    for _ in 0..GUESTS {
+    let mut domains = vec![Arc::downgrade(&world.control)];
+    for number in 1..=GUESTS {
         let guest = world.guest(GUEST_VCPUS, GUEST_PAGES);
-        mind(&guest, exits, &tape);
+        mind(&guest, number, exits, &tape);
         world.start(&guest);
+        domains.push(Arc::downgrade(&guest));
     }
-    mind(&world.control, exits, &tape);
+    mind(&world.control, 0, exits, &tape);
     world.control.pauses.store(0, Ordering::SeqCst);
     for (index, vcpu) in world.control.vcpus.iter().enumerate() {
         vcpu.set_state(run_state::STOPPED);
-        crate::sched::wake(&world.control, index, run_state::STOPPED);
+        sched::wake(&world.control, index, run_state::STOPPED);
     }
+    domains
 }
 
 /// Ends a round: no vCPU runs any more, no guest is left, nothing is mapped.
@@ -355,13 +382,15 @@ static SEED: AtomicU64 = AtomicU64::new(0);
 /// What a run has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
-    /// Exits handled; five of eight are hypercalls.
+    /// Exits handled.
     pub exits: u64,
+    /// Hypercalls among them.
+    pub calls: u64,
     /// Rounds.
     pub rounds: u64,
 }
 
-/// Rounds from `seed` on until `enough` says so of what is done. `report`
+/// Rounds from `seed` on, which is the first round's own, until `enough` says so of what is done. `report`
 /// hears each round's seed before it begins.
 pub fn run(seed: u64, enough: &dyn Fn(Done) -> bool, report: &dyn Fn(u64, Done)) -> Done {
     logging::install(log::LevelFilter::Info);
@@ -373,36 +402,39 @@ pub fn run(seed: u64, enough: &dyn Fn(Done) -> bool, report: &dyn Fn(u64, Done))
     }));
     let mut done = Done::default();
     while !enough(done) {
-        let seed = Seeded::new(seed.wrapping_add(done.rounds << 1)).word().unwrap_or(0);
+        let seed = match done.rounds {
+            0 => seed,
+            n => Seeded::new(seed.wrapping_add(n << 1)).word().unwrap_or(0),
+        };
         SEED.store(seed, Ordering::Relaxed);
         report(seed, done);
-        done.exits += round(seed);
+        let exits = round(seed);
+        done.exits += exits.made.load(Ordering::Relaxed);
+        done.calls += exits.calls.load(Ordering::Relaxed);
         done.rounds += 1;
     }
     done
 }
 
 /// One round; the exits it made.
-fn round(seed: u64) -> u64 {
+fn round(seed: u64) -> Arc<Exits> {
     let world = world();
     let exits = Exits::new(ROUND * u64::from(CPUS));
-    begin(&world, &exits, |number| Seeded::new(seed ^ number << 32));
-    let stuck = AtomicU64::new(0);
+    let domains = begin(&world, &exits, |number| Seeded::new(seed ^ number << 32));
+    let progress = Progress::new();
     std::thread::scope(|scope| {
         for id in 0..CPUS {
-            let (exits, stuck) = (&exits, &stuck);
+            let (exits, progress, domains) = (&exits, &progress, &domains);
             scope.spawn(move || {
-                cpu(id, &|| {
-                    let turns = stuck.fetch_add(1, Ordering::Relaxed);
-                    let made = exits.made.load(Ordering::Relaxed);
-                    assert!(turns < exits.most * 1000, "seed {seed:#x}: only {made} exits");
+                cpu(id, domains, &|| {
+                    progress.turn(id, exits.made.load(Ordering::Relaxed), seed);
                     exits.over()
                 });
             });
         }
     });
     end(&world, seed);
-    exits.made.load(Ordering::Relaxed)
+    exits
 }
 
 /// Plays one tape on one CPU.
@@ -410,10 +442,10 @@ pub fn replay(bytes: &[u8]) {
     let world = world();
     let exits = Exits::new(u64::MAX);
     let tape = Made::new(bytes);
-    begin(&world, &exits, |_| tape.clone());
+    let domains = begin(&world, &exits, |_| tape.clone());
     // Idle moments read no tape.
     let turns = AtomicU64::new(0);
     let most = bytes.len() as u64 * 4 + 64;
-    cpu(0, &|| tape.is_over() || turns.fetch_add(1, Ordering::Relaxed) > most);
+    cpu(0, &domains, &|| tape.is_over() || turns.fetch_add(1, Ordering::Relaxed) > most);
     end(&world, 0);
 }

@@ -39,6 +39,7 @@ pub struct World {
 pub fn world() -> World {
     let turn = TURN.lock().unwrap_or_else(|poison| poison.into_inner());
     machine::reset();
+    run::begin_anew();
     ONCE.call_once(|| {
         frames::init();
         per_cpu::init();

@@ -202,6 +202,11 @@ impl Vcpu {
         self.core.lock()
     }
 
+    /// Its inner state, unless a CPU has it right now.
+    pub fn try_core(&self) -> Option<spin::MutexGuard<'_, Option<Core>>> {
+        self.core.try_lock()
+    }
+
     /// One of `hv_abi::vcpu::run_state`.
     pub fn state(&self) -> u32 {
         self.state.load(Ordering::SeqCst)

@@ -41,6 +41,9 @@ pub fn run_forever(here: CpuId) -> ! {
     };
     loop {
         once(here, cpu);
+        if run::is_over() {
+            run::give_up();
+        }
     }
 }
 
@@ -49,7 +52,9 @@ pub fn once(here: CpuId, cpu: &PerCpu) {
     if logging::take_news() {
         event::raise_control(virq::LOG);
     }
-    late::look();
+    if late::look() {
+        return;
+    }
     match sched::pick(here) {
         Some(handle) => run_one(&handle, cpu),
         None => {
@@ -110,7 +115,9 @@ fn stay(handle: &Handle, vcpu: &Vcpu, core: &mut Core, cpu: &PerCpu) -> Leave {
     let slice = crate::clock::ticks_of_us(sched_time::SLICE_US);
     let mut slice_end = time::now().saturating_add(slice);
     loop {
-        late::look();
+        if late::look() {
+            return Leave::Ready;
+        }
         if !handle.domain.runnable() {
             return Leave::Stopped;
         }

@@ -10,7 +10,7 @@ use x86_64::structures::DescriptorTablePointer;
 
 /// The FADT's reset register, packed: bit 63 valid, 16..48 port, 0..8 value.
 static RESET_REGISTER: AtomicU64 = AtomicU64::new(0);
-/// What a panic does after its report.
+/// What ends with a failure: restart, or halt.
 static RESTART_ON_PANIC: AtomicBool = AtomicBool::new(false);
 
 /// Remembers the firmware's reset register (ACPI 6.5, 4.8.3.6).
@@ -19,7 +19,8 @@ pub(super) fn set_reset_register(port: u16, value: u8) {
     RESET_REGISTER.store(packed, Ordering::Relaxed);
 }
 
-/// Says whether a panic restarts the machine or leaves it halted.
+/// Says whether a panic, or a control domain that stops, restarts the machine
+/// or leaves it halted.
 pub fn restart_on_panic(restart: bool) {
     RESTART_ON_PANIC.store(restart, Ordering::Relaxed);
 }
@@ -27,6 +28,14 @@ pub fn restart_on_panic(restart: bool) {
 /// What [`restart_on_panic`] said.
 pub(super) fn restarts_on_panic() -> bool {
     RESTART_ON_PANIC.load(Ordering::Relaxed)
+}
+
+/// Restarts the machine, or halts it where [`restart_on_panic`] said so.
+pub fn give_up() -> ! {
+    if restarts_on_panic() {
+        restart();
+    }
+    super::cpu::halt_all()
 }
 
 /// Restarts the machine: port 0xcf9, the firmware's reset register, the

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pausing, stopping and letting run.
 
-use super::{Domain, Stop};
+use super::{Domain, Stop, table};
 use crate::event;
 use crate::sched;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
-use hv_abi::Status;
+use core::sync::atomic::{AtomicBool, Ordering};
+use hv_abi::domain::reason;
 use hv_abi::event::virq;
-use hv_hal::cpu;
+use hv_abi::{DOM_CONTROL, Status};
+use hv_hal::{cpu, power};
 
 /// Looks at a vCPU between two kicks of its CPU.
 const KICK_AGAIN: u32 = 100_000;
@@ -18,8 +19,8 @@ pub fn any_running(domain: &Domain) -> bool {
     domain.vcpus.iter().any(|v| v.running_on().is_some())
 }
 
-/// Kicks its vCPUs off their CPUs and returns when none runs. The caller has
-/// made sure that none starts again. Not for the caller's own domain.
+/// Kicks its vCPUs off their CPUs and returns when none runs, or when somebody
+/// let the domain run again meanwhile. Not for the caller's own domain.
 pub fn wait_until_none_runs(domain: &Domain) {
     let here = cpu::current();
     for vcpu in &domain.vcpus {
@@ -28,6 +29,9 @@ pub fn wait_until_none_runs(domain: &Domain) {
             if cpu == here {
                 // The caller itself: it stops when it comes out.
                 break;
+            }
+            if domain.runnable() {
+                return;
             }
             // A CPU that is kicked without a break would never get further
             // than its handler.
@@ -80,6 +84,9 @@ pub fn stop(domain: &Domain, stop: Stop) {
         *stopped = Some(stop);
     }
     domain.is_stopped.store(true, Ordering::SeqCst);
+    if domain.is_control() {
+        OVER.store(true, Ordering::SeqCst);
+    }
     let here = cpu::current();
     for other in domain.vcpus.iter().filter_map(|v| v.running_on()) {
         if other != here {
@@ -87,4 +94,35 @@ pub fn stop(domain: &Domain, stop: Stop) {
         }
     }
     event::raise_control(virq::DOMAIN_STATE);
+}
+
+/// The control domain has stopped.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// The control domain has stopped: the machine is left to nobody. Each CPU
+/// asks when a vCPU has left it, and ends the machine by [`give_up`].
+pub fn is_over() -> bool {
+    OVER.load(Ordering::Relaxed)
+}
+
+/// Ends the machine whose control domain has stopped: without it there are no
+/// devices and no tools, and its watchdog ran out for just this.
+pub fn give_up() -> ! {
+    let stop = table::get(DOM_CONTROL).and_then(|control| *control.stopped.lock());
+    let Stop { reason: why, code, vcpu, rip } = stop.unwrap_or_default();
+    log::error!(
+        "the control domain stopped: reason {why}, code {code:#x}, vCPU {vcpu} at {rip:#x}"
+    );
+    match why {
+        // It can't be turned off from here.
+        reason::POWEROFF => cpu::halt_all(),
+        reason::REBOOT => power::restart(),
+        _ => power::give_up(),
+    }
+}
+
+/// A new world for a test, in which nothing has stopped.
+#[cfg(any(test, feature = "testing"))]
+pub fn begin_anew() {
+    OVER.store(false, Ordering::Relaxed);
 }

@@ -320,6 +320,34 @@ fn a_close_in_the_middle_of_a_send() {
 }
 
 #[test]
+fn a_reset_while_a_partner_binds_and_rings() {
+    check(|| {
+        // As EventReset: every port is closed, whatever it is; here while one
+        // is bound, or has just been, and rings.
+        let model = Model::new(Join::Unbound(PEER.0), true, [true, false]);
+        let theirs = model.clone();
+        let partner = thread::spawn(move || {
+            if protocol::join(&*theirs, PORT, PEER.0, PEER.1).is_ok() {
+                protocol::raise(&*theirs, PORT, JOINED);
+            }
+        });
+        let mut guest = Guest::new(0);
+        guest.upcall(&model);
+        let closed = protocol::close(&*model, PORT).unwrap();
+        assert!(closed == JOINED || closed == Join::Unbound(PEER.0), "{closed:?}");
+        // The guest begins anew at once.
+        assert!(protocol::take(&*model, PORT, Join::Ipi, 0));
+        partner.join().unwrap();
+        let before = guest.handled;
+        protocol::raise(&*model, PORT, Join::Ipi);
+        guest.upcall(&model);
+        assert!(guest.handled > before, "an event after the reset was lost");
+        model.lock.with(|port| assert_eq!(port.join, Join::Ipi));
+        settled(&model);
+    });
+}
+
+#[test]
 fn both_ends_close_at_once() {
     check(|| {
         let model = Model::new(JOINED, true, [true, false]);

@@ -232,7 +232,8 @@ pub fn drop_empty_tables(domain: &Domain, start: u64, pages: u64) {
 /// One bounded step of a dead domain's teardown: true when nothing of its
 /// tables is left. Frames that others still map stay as orphans.
 pub fn teardown_step(domain: &Domain, budget: usize) -> Result<bool, Status> {
-    let proof = flush::never_again(domain).ok_or(Status::State)?;
+    // A CPU that had just chosen one of its vCPUs finds out and lets go.
+    let proof = flush::never_again(domain).ok_or(Status::Again)?;
     let _turn = domain.memory.change.lock();
     let _ = domain.memory.claim.set(0);
     let mut stage2 = domain.memory.stage2.write();

@@ -35,11 +35,13 @@ pub fn set(domain: &Domain, timeout_ms: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// Stops every domain that is late, if it is time to look.
-pub fn look() {
+/// Stops every domain that is late, if it is time to look. True when the
+/// machine is to end with it ([`run::is_over`]).
+#[must_use]
+pub fn look() -> bool {
     let next = next();
     if next == NEVER || time::now() < next {
-        return;
+        return false;
     }
     // Who sets one from here on lowers this again.
     NEXT.store(NEVER, Ordering::SeqCst);
@@ -63,4 +65,5 @@ pub fn look() {
             }
         }
     });
+    run::is_over()
 }

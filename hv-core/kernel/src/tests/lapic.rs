@@ -67,14 +67,30 @@ fn the_timer_fires_in_each_mode() {
     let _ = apic.write(EOI, 0, 0);
     // Periodic, divided by two.
     assert_eq!(apic.write(0x832, 1 << 17 | 0x40, 0), Action::None);
-    assert_eq!(apic.write(0x838, 100, 5000), Action::None);
-    assert_eq!(apic.deadline(), Some(5200));
-    apic.poll_timer(5650);
-    assert_eq!(apic.deadline(), Some(5800));
+    assert_eq!(apic.write(0x838, 100_000, 5000), Action::None);
+    assert_eq!(apic.deadline(), Some(205_000));
+    apic.poll_timer(655_000);
+    assert_eq!(apic.deadline(), Some(805_000));
     assert_eq!(apic.deliverable(0), Some(0x40));
     // Changing the mode disarms.
     assert_eq!(apic.write(0x832, 0x40, 0), Action::None);
     assert_eq!(apic.deadline(), None);
+}
+
+#[test]
+fn a_tiny_period_has_a_floor() {
+    let mut apic = Lapic::new(0, true);
+    assert_eq!(apic.write(0x832, 1 << 17 | 0x40, 0), Action::None);
+    assert_eq!(apic.write(0x838, 1, 5000), Action::None);
+    // 100 microseconds; the count never shows more than was set.
+    assert_eq!(apic.deadline(), Some(105_000));
+    assert_eq!(apic.read(0x839, 0, 5001), Some(1));
+    apic.poll_timer(105_000);
+    assert_eq!(apic.deadline(), Some(205_000));
+    // A single shot has none.
+    assert_eq!(apic.write(0x832, 0x40, 0), Action::None);
+    assert_eq!(apic.write(0x838, 1, 5000), Action::None);
+    assert_eq!(apic.deadline(), Some(5002));
 }
 
 #[test]

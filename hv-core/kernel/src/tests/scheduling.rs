@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who runs how long.
 
-use crate::domain::Domain;
+use crate::domain::{Domain, run};
 use crate::testing::{World, world};
 use crate::vcpu_loop;
 use core::sync::atomic::Ordering;
@@ -95,4 +95,31 @@ fn one_who_yields_goes_behind_the_next() {
     machine::with(|m| m.enter_ticks = 10_000_000);
     vcpu_loop::once(CpuId(0), cpu);
     assert!(b.vcpus[0].trace.total() > 0);
+}
+
+/// Without its control domain a machine is left to nobody.
+#[test]
+fn a_late_control_domain_is_the_end_of_the_machine() {
+    let world = world();
+    let _guest = spinner(&world, 256, 0);
+    world.ok(&world.control, H::SchedWatchdog { timeout_ms: 2 });
+    // The guest, which is alone on this CPU and would stay for 20 ms, comes
+    // out for it.
+    vcpu_loop::once(CpuId(0), crate::per_cpu::here().unwrap());
+    assert!(run::is_over());
+    let now = machine::with(|m| m.now);
+    assert!((3_000_000..4_000_000).contains(&now), "{now}");
+}
+
+/// Who waits for a domain to stop does not wait for ever if another lets it
+/// run meanwhile.
+#[test]
+fn a_pause_that_is_taken_back_ends_its_wait() {
+    let world = world();
+    let guest = spinner(&world, 256, 0);
+    machine::with(|m| m.current = 1);
+    guest.vcpus[0].set_state(hv_abi::vcpu::run_state::RUNNING);
+    run::wait_until_none_runs(&guest);
+    guest.vcpus[0].set_state(hv_abi::vcpu::run_state::READY);
+    machine::with(|m| m.current = 0);
 }

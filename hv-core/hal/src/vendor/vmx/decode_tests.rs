@@ -53,6 +53,8 @@ fn faults() {
     assert_eq!(run(48, 0x182), (Meaning::Exit(Exit::Memory(write)), None));
     let fetch = MemoryAccess { write: false, fetch: true, present: true, ..write };
     assert_eq!(run(48, 0x9c).0, Meaning::Exit(Exit::Memory(fetch)));
+    // A malformed entry of ours stops the domain.
+    assert!(matches!(run(49, 0).0, Meaning::Exit(Exit::Failed(_, 0xfee0_0300))));
     let raw = Raw { event: 0x8000_0b11, error: 0, ..Raw::default() };
     let alignment = Exit::Exception { vector: 17, error: Some(0) };
     assert_eq!(decode(&raw), (Meaning::Exit(alignment), None));
