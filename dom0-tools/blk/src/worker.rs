@@ -199,8 +199,10 @@ impl Worker {
         if let Err(fault) = self.serve() {
             self.let_go();
             self.shared.reporter.send(Report::Fault { queue: self.index, fault });
+            // An order may have come meanwhile, and its signal have been taken by
+            // what was cancelled: look at once.
             if !self.armed.order {
-                self.engine.watch(&self.signal, ORDER)?;
+                self.engine.nop(ORDER)?;
                 self.armed.order = true;
             }
         }
