@@ -27,7 +27,7 @@ pub struct PerCpu {
     pub idle: AtomicBool,
     /// It should choose again.
     pub resched: AtomicBool,
-    /// Deadline its timer is armed for, 0 for none; its own use only.
+    /// Deadline its timer is armed for, 0 for none; others only read it.
     pub armed: AtomicU64,
     /// TSC of its next look at its neighbour; its own use only, as are the
     /// neighbour's entries at the last one, and the looks since they changed.

@@ -5,6 +5,10 @@
 //! passed while nobody could look, as in a machine that was suspended, does
 //! not count.) The report is an NMI to the CPU in question, which says where
 //! it is and ends the core: what holds a lock for ever can't be mended.
+//!
+//! A neighbour whose timer is overdue is kicked: QEMU's TCG 7.2 may lose an
+//! interrupt that comes while the CPU enters a guest, and nothing else might
+//! ever wake that CPU.
 
 use crate::per_cpu::{self, PerCpu};
 use core::sync::atomic::Ordering;
@@ -35,6 +39,10 @@ pub fn look(here: CpuId, cpu: &PerCpu, now: u64) {
     let Some(neighbour) = per_cpu::of(other).filter(|_| other != here) else {
         return;
     };
+    let due = neighbour.armed.load(Ordering::Relaxed);
+    if due != 0 && due.saturating_add(interval() / 10) < now {
+        cpu::kick(other);
+    }
     if is_lost(cpu, neighbour) {
         log::error!("CPU {} has not come back for {PATIENCE} seconds", other.0);
         cpu::report_stuck(other);
@@ -115,6 +123,23 @@ mod tests {
             watch(1);
         }
         assert_eq!(stuck(), []);
+    }
+
+    #[test]
+    fn one_whose_timer_is_overdue_is_kicked() {
+        let _world = world();
+        fresh();
+        let other = per_cpu::of(CpuId(1)).unwrap();
+        other.idle.store(true, Ordering::SeqCst);
+        let kicks = || machine::with(|m| core::mem::take(&mut m.kicks));
+        other.armed.store(time::now() + 950_000_000, Ordering::Relaxed);
+        watch(1);
+        assert_eq!(kicks(), []);
+        watch(1);
+        assert_eq!(kicks(), [1]);
+        other.armed.store(0, Ordering::Relaxed);
+        watch(1);
+        assert_eq!(kicks(), []);
     }
 
     #[test]
